@@ -1,0 +1,456 @@
+"""Events: what happened. One frozen model per message; a released model never changes its meaning."""
+
+from enum import StrEnum
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from schemas.base import Document, JsonValue, Message, Name, UtcTime, Version
+from schemas.jobs import TrainingJob
+
+Metrics = dict[str, float]
+
+
+# training-events --------------------------------------------------------------------------------------------------
+
+
+class JobStarted(Message):
+    """A trainer has taken the job."""
+
+    TYPE: ClassVar[str] = "trimtab.job.started.v1"
+    KEY: ClassVar[str] = "job_id"
+
+    job_id: Name
+    model_id: Name
+    worker: str
+    experiment_id: Name | None = None
+    trial: int | None = None
+    cycle_id: str | None = None
+
+
+class JobProgress(Message):
+    """One epoch is done; `epoch` counts from 1."""
+
+    TYPE: ClassVar[str] = "trimtab.job.progress.v1"
+    KEY: ClassVar[str] = "job_id"
+
+    job_id: Name
+    model_id: Name
+    epoch: int
+    epochs: int
+    metrics: Metrics
+    eta_seconds: float | None = None
+
+
+class Comparison(Document):
+    """Challenger against champion on the same `rows` held-out rows, which neither was trained on.
+
+    `both_correct + only_champion + only_challenger + neither == rows`.
+    """
+
+    rows: int
+    dataset_digest: str
+    champion_version: Version
+    champion_accuracy: float
+    challenger_accuracy: float
+    both_correct: int
+    only_champion: int
+    only_challenger: int
+    neither: int
+
+
+class JobSucceeded(Message):
+    """The job is done and its model directory lies complete in the artifact store under `artifact`."""
+
+    TYPE: ClassVar[str] = "trimtab.job.succeeded.v1"
+    KEY: ClassVar[str] = "job_id"
+
+    job_id: Name
+    model_id: Name
+    job: TrainingJob
+    artifact: str
+    manifest_digest: str
+    content_digest: str
+    dataset_digest: str
+    metrics: Metrics
+    register_as_version: bool = True
+    notes: tuple[str, ...] = ()
+    comparison: Comparison | None = None
+    experiment_id: Name | None = None
+    trial: int | None = None
+    cycle_id: str | None = None
+
+
+class JobFailed(Message):
+    """The job ended without a model; `error` is a stable code, `detail` says what to do."""
+
+    TYPE: ClassVar[str] = "trimtab.job.failed.v1"
+    KEY: ClassVar[str] = "job_id"
+
+    job_id: Name
+    model_id: Name
+    error: str
+    detail: str
+    experiment_id: Name | None = None
+    trial: int | None = None
+    cycle_id: str | None = None
+
+
+class JobCancelled(Message):
+    """The job was stopped on request."""
+
+    TYPE: ClassVar[str] = "trimtab.job.cancelled.v1"
+    KEY: ClassVar[str] = "job_id"
+
+    job_id: Name
+    model_id: Name
+    reason: str = ""
+    experiment_id: Name | None = None
+    trial: int | None = None
+    cycle_id: str | None = None
+
+
+# model-events -----------------------------------------------------------------------------------------------------
+
+
+class Stage(StrEnum):
+    """Where a version stands. Moves go forward or to archived; archived may return to production (rollback)."""
+
+    DRAFT = "draft"
+    STAGING = "staging"
+    PRODUCTION = "production"
+    ARCHIVED = "archived"
+
+
+class ModelRegistered(Message):
+    """A version exists and its artifact has been verified."""
+
+    TYPE: ClassVar[str] = "trimtab.model.registered.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Name
+    version: Version
+    artifact: str
+    manifest_digest: str
+    content_digest: str
+    metrics: Metrics = {}
+    parent_version: Version | None = None
+    job_id: Name | None = None
+    experiment_id: Name | None = None
+    cycle_id: str | None = None
+
+
+class ModelPromoted(Message):
+    """A version moved to another stage. `replaced_version` left production by the same decision."""
+
+    TYPE: ClassVar[str] = "trimtab.model.promoted.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Name
+    version: Version
+    from_stage: Stage
+    to_stage: Stage
+    actor: str
+    comment: str = ""
+    replaced_version: Version | None = None
+
+
+class ModelArchived(Message):
+    """A version was archived: kept for ever, no longer offered."""
+
+    TYPE: ClassVar[str] = "trimtab.model.archived.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Name
+    version: Version
+    from_stage: Stage
+    actor: str
+    comment: str = ""
+
+
+# deployments, deployment-status -----------------------------------------------------------------------------------
+
+
+class Route(Document):
+    """A share of a model's traffic. `name` is what the log and the answer call it."""
+
+    name: Name
+    version: Version
+    weight: float = Field(ge=0, le=100)
+    artifact: str
+    manifest_digest: str
+
+
+class DeploymentWanted(Message):
+    """The whole wanted state of one model's serving; the newest revision wins. No routes: nothing is served.
+
+    Weights are percent and add up to 100. `sticky_key` names the feature or header that pins a caller to a route.
+    """
+
+    TYPE: ClassVar[str] = "trimtab.deployment.wanted.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Name
+    revision: int
+    routes: tuple[Route, ...]
+    shadow: Route | None = None
+    fallback: Route | None = None
+    sticky_key: str | None = None
+    actor: str = ""
+    reason: str = ""
+    since: UtcTime
+
+
+class LoadedVersion(Document):
+    """What one replica makes of one version; `requests` and `errors` count since the replica loaded it."""
+
+    model_id: Name
+    version: Version
+    state: Literal["loading", "ready", "failed"]
+    detail: str = ""
+    since: UtcTime
+    requests: int = 0
+    errors: int = 0
+
+
+class ReplicaStatus(Message):
+    """What a replica really serves, and the deployment revisions it has converged to."""
+
+    TYPE: ClassVar[str] = "trimtab.replica.status.v1"
+    KEY: ClassVar[str] = "replica"
+
+    replica: Name
+    incarnation: str
+    url: str
+    at: UtcTime
+    converged: dict[str, int] = {}
+    versions: tuple[LoadedVersion, ...] = ()
+    stopped: bool = False
+
+
+# labels -----------------------------------------------------------------------------------------------------------
+
+
+class Label(Document):
+    """The truth about one prediction. Classes are strings, values are numbers."""
+
+    prediction_id: str = Field(min_length=1, max_length=256)
+    label: str | float
+
+
+class LabelsObserved(Message):
+    """Ground truth by prediction id, however late."""
+
+    TYPE: ClassVar[str] = "trimtab.labels.observed.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Name
+    labels: tuple[Label, ...] = Field(min_length=1, max_length=10_000)
+
+
+# drift-signals ----------------------------------------------------------------------------------------------------
+
+
+class Window(Document):
+    """The rows that were judged: event times of the first and the last, and how many."""
+
+    start: UtcTime
+    end: UtcTime
+    rows: int
+
+
+class FeatureScore(Document):
+    """One feature's score in one window, with what no drift would look like.
+
+    `expected` and `expected_sd` are the statistic's mean and standard deviation without drift; `debiased` is
+    `score - expected`; `p_value` is calibrated, before the correction for many features; `significant` is after it.
+    """
+
+    feature: str
+    method: str
+    score: float
+    expected: float
+    expected_sd: float
+    debiased: float
+    p_value: float
+    significant: bool
+    drifted: bool
+    definition: str = ""
+
+
+class SignalState(StrEnum):
+    """A signal is raised once, updated while it lasts, and resolved."""
+
+    RAISED = "raised"
+    UPDATED = "updated"
+    RESOLVED = "resolved"
+
+
+class DriftFound(Message):
+    """Features (or the predictions) no longer look like the baseline."""
+
+    TYPE: ClassVar[str] = "trimtab.drift.found.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    signal_id: str
+    model_id: Name
+    version: Version
+    state: SignalState
+    window: Window
+    baseline_rows: int
+    features: tuple[FeatureScore, ...]
+    judged_features: int
+    explanation: str
+    first_window: Window
+    redacted_features: tuple[str, ...] = ()
+
+
+class DriftOver(Message):
+    """The windows look like the baseline again."""
+
+    TYPE: ClassVar[str] = "trimtab.drift.over.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    signal_id: str
+    model_id: Name
+    version: Version
+    window: Window
+    explanation: str
+
+
+class SchemaSkewFound(Message):
+    """Requests do not fit the signature: missing, unexpected or mistyped features. Retraining would not mend that."""
+
+    TYPE: ClassVar[str] = "trimtab.schema-skew.found.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    signal_id: str
+    model_id: Name
+    version: Version
+    window: Window
+    features: dict[str, int]
+    explanation: str
+
+
+class PerformanceWorse(Message):
+    """Measured on labels, the model does worse than its baseline says; `interval` is the 95 % Wilson interval."""
+
+    TYPE: ClassVar[str] = "trimtab.performance.worse.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    signal_id: str
+    model_id: Name
+    version: Version
+    state: SignalState
+    metric: str
+    value: float
+    interval: tuple[float, float]
+    baseline_value: float
+    labelled_rows: int
+    window: Window
+    explanation: str
+
+
+class PerformanceRestored(Message):
+    """Measured on labels, the model is as good as its baseline again."""
+
+    TYPE: ClassVar[str] = "trimtab.performance.restored.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    signal_id: str
+    model_id: Name
+    version: Version
+    metric: str
+    value: float
+    interval: tuple[float, float]
+    baseline_value: float
+    labelled_rows: int
+    window: Window
+    explanation: str
+
+
+# loop-events ------------------------------------------------------------------------------------------------------
+
+
+class LoopStep(StrEnum):
+    """The steps of one cycle of the closed loop, in order; the last four end it."""
+
+    NOTICED = "noticed"
+    GATHERING = "gathering"
+    TRAINING = "training"
+    PROVING = "proving"
+    CANARY = "canary"
+    ROLLING_OUT = "rolling_out"
+    PROMOTED = "promoted"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+    FAILED = "failed"
+
+
+class LoopStepped(Message):
+    """The loop made a step, and why. `facts` holds the numbers behind the decision."""
+
+    TYPE: ClassVar[str] = "trimtab.loop.stepped.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Name
+    cycle_id: str
+    step: LoopStep
+    explanation: str
+    champion_version: Version | None = None
+    challenger_version: Version | None = None
+    job_id: Name | None = None
+    facts: dict[str, JsonValue] = {}
+
+
+# access -----------------------------------------------------------------------------------------------------------
+
+
+class Scope(StrEnum):
+    """What an API key may do."""
+
+    PREDICT = "predict"
+    READ = "read"
+    WRITE = "write"
+    DEPLOY = "deploy"
+    ADMIN = "admin"
+
+
+class ApiKeyGranted(Message):
+    """A key exists. Only its SHA-256 travels. Empty `model_prefixes`: every model."""
+
+    TYPE: ClassVar[str] = "trimtab.access.granted.v1"
+    KEY: ClassVar[str] = "key_id"
+
+    key_id: Name
+    name: str
+    sha256: str
+    scopes: tuple[Scope, ...]
+    model_prefixes: tuple[str, ...] = ()
+
+
+class ApiKeyRevoked(Message):
+    """A key is void."""
+
+    TYPE: ClassVar[str] = "trimtab.access.revoked.v1"
+    KEY: ClassVar[str] = "key_id"
+
+    key_id: Name
+
+
+# alerts -----------------------------------------------------------------------------------------------------------
+
+
+class Alert(Message):
+    """Something a person may want to know; `state` raised or resolved."""
+
+    TYPE: ClassVar[str] = "trimtab.alert.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    alert_id: str
+    model_id: Name
+    state: Literal["raised", "resolved"]
+    severity: Literal["info", "warning", "critical"]
+    title: str
+    detail: str
+    cause: str = ""

@@ -1,0 +1,100 @@
+"""The manifest of a model version: every file with its digest, and the record of where the model came from.
+
+A version is a directory: `manifest.json`, `model.onnx`, `baseline.json`, `baseline.parquet` and whatever else belongs
+to it. Two digests: `content_digest` covers the model files alone, so the same job twice gives the same one;
+`manifest_digest` is the SHA-256 of the canonical `manifest.json`, hence of the whole record. Both are checked at every load.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Self
+
+from pydantic import Field, ValidationError, field_validator
+
+from schemas.base import Document, JsonValue, Name, UtcTime, Version
+from schemas.features import Signature
+
+MANIFEST_NAME = "manifest.json"
+MODEL_NAME = "model.onnx"
+BASELINE_NAME = "baseline.json"
+BASELINE_SAMPLE_NAME = "baseline.parquet"
+
+
+class BadManifest(ValueError):
+    """The bytes are not a manifest, or it contradicts itself."""
+
+
+class ManifestFile(Document):
+    """One file of the version; `path` is relative, with forward slashes. `is_model` files make the content digest."""
+
+    path: str = Field(min_length=1, max_length=512)
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    is_model: bool = False
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        if path.startswith("/") or "\\" in path or "\0" in path or ".." in parts or str(PurePosixPath(path)) != path:
+            raise ValueError("must be a plain relative path inside the version's directory")
+        return path
+
+
+class Lineage(Document):
+    """Where a version came from."""
+
+    job_id: Name | None = None
+    dataset_digest: str | None = None
+    experiment_id: Name | None = None
+    trial: int | None = None
+    parent_version: Version | None = None
+    cycle_id: str | None = None
+
+
+class Manifest(Document):
+    """The record of one version, version number excluded (the registry allots that)."""
+
+    model_id: Name
+    model_type: str = ""
+    model_name: str = ""
+    framework: str
+    files: tuple[ManifestFile, ...] = Field(min_length=1)
+    content_digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    signature: Signature
+    metrics: dict[str, float] = {}
+    hyperparameters: dict[str, JsonValue] = {}
+    lineage: Lineage = Lineage()
+    created_at: UtcTime
+    description: str = ""
+    changes: str = ""
+    tags: dict[str, str] = {}
+
+    def to_bytes(self) -> bytes:
+        """The canonical JSON that `manifest_digest` is computed over."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
+
+    @property
+    def manifest_digest(self) -> str:
+        """SHA-256 (hex) of `to_bytes()`."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        """Parse `manifest.json` and check its content digest against its own file list. Raises `BadManifest`."""
+        try:
+            manifest = cls.model_validate_json(data)
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise BadManifest(f"the manifest is not valid: {problems}") from error
+        if content_digest(manifest.files) != manifest.content_digest:
+            raise BadManifest("the manifest's content digest does not fit its list of model files")
+        return manifest
+
+
+def content_digest(files: Iterable[ManifestFile]) -> str:
+    """SHA-256 (hex) over the sorted `sha256 path` lines of the model files."""
+    lines = sorted(f"{file.sha256}  {file.path}\n" for file in files if file.is_model)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,0 +1,182 @@
+"""The prediction log: one row a prediction, columnar (Arrow) from our own servers or one JSON object from anyone.
+
+A batch is an Arrow IPC stream of one record batch. Its schema metadata holds who wrote it and which sequence numbers
+it covers, so that a reader can drop repeats and see a missing range. Columns:
+
+| column | type | meaning |
+|---|---|---|
+| `prediction_id` | utf8 | absent when derived: `INCARNATION-SEQUENCE` of `first_sequence + row` |
+| `time` | timestamp[us, UTC] | when the answer was made |
+| `version`, `route` | dictionary<utf8> | which version answered, by which route (`shadow` rows were not returned) |
+| `latency_us` | uint32 | from the parsed request to the answer |
+| `error` | dictionary<utf8>, null | stable error code of a failed prediction; its outputs are null |
+| `x:NAME` | by dtype | one per input; vectors and tensors are fixed-size lists up to `TENSOR_BYTES_CAP` |
+| `x:NAME` | struct<mean, std, min, max> | beyond the cap: summary statistics of the tensor |
+| `y:label` | dictionary<utf8> | predicted class |
+| `y:score` | float32 | probability of the predicted class |
+| `y:probabilities` | fixed-size list<float32> | of all classes, in the signature's order |
+| `y:value` | float64 | predicted number (regression) |
+"""
+
+import json
+from typing import ClassVar, Self
+
+import pyarrow as pa
+from pydantic import ConfigDict, Field, SkipValidation
+
+from schemas.base import Document, JsonValue, Message, Name, UtcTime, Version
+from schemas.envelope import ARROW_STREAM
+from schemas.features import DType, Feature, OutputRole, Signature
+
+TENSOR_BYTES_CAP = 4096
+"""A tensor input with more bytes a row than this is logged as summary statistics."""
+
+INPUT = "x:"
+LABEL, SCORE, PROBABILITIES, VALUE = "y:label", "y:score", "y:probabilities", "y:value"
+
+SUMMARY = pa.struct([(name, pa.float32()) for name in ("mean", "std", "min", "max")])
+CATEGORY = pa.dictionary(pa.int16(), pa.utf8())
+
+_ARROW_TYPES: dict[DType, pa.DataType] = {
+    DType.BOOL: pa.bool_(),
+    DType.INT8: pa.int8(),
+    DType.INT16: pa.int16(),
+    DType.INT32: pa.int32(),
+    DType.INT64: pa.int64(),
+    DType.UINT8: pa.uint8(),
+    DType.UINT16: pa.uint16(),
+    DType.UINT32: pa.uint32(),
+    DType.UINT64: pa.uint64(),
+    DType.FLOAT16: pa.float16(),
+    DType.FLOAT32: pa.float32(),
+    DType.FLOAT64: pa.float64(),
+    DType.STRING: CATEGORY,
+}
+
+
+class BadBatch(ValueError):
+    """The bytes are not a readable batch of predictions."""
+
+
+class Gap(Document):
+    """Rows that were shed on purpose: announced, so that loss is never silent."""
+
+    first_sequence: int
+    rows: int
+    reason: str
+
+
+class Prediction(Message):
+    """One prediction as JSON, from anyone. `input` maps feature names to values."""
+
+    TYPE: ClassVar[str] = "trimtab.prediction.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Name
+    input: dict[str, JsonValue] = Field(min_length=1)
+    prediction: str | float | None = None
+    probabilities: tuple[float, ...] | None = None
+    prediction_id: str | None = None
+    version: Version | None = None
+    route: Name = "external"
+    time: UtcTime | None = None
+    latency_ms: float | None = None
+    error: str | None = None
+
+
+class PredictionBatch(Message):
+    """Many predictions of one model as one Arrow record batch.
+
+    `sequence numbers first_sequence .. first_sequence + rows - 1` belong to (`replica`, `incarnation`); an incarnation
+    is one life of one replica's log of one model and is globally unique. `skew` counts, by feature, requests of this
+    range that did not fit the signature but were answered.
+    """
+
+    TYPE: ClassVar[str] = "trimtab.prediction.batch.v1"
+    KEY: ClassVar[str] = "model_id"
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    model_id: Name
+    replica: Name
+    incarnation: Name
+    first_sequence: int = Field(ge=0)
+    gaps: tuple[Gap, ...] = ()
+    skew: dict[str, int] = {}
+    redacted: tuple[str, ...] = ()
+    rows: SkipValidation[pa.RecordBatch] = Field(exclude=True, repr=False, json_schema_extra={"contentEncoding": "arrow"})
+
+    def encode(self) -> bytes:
+        """The Arrow IPC stream; the metadata travels in the schema."""
+        about = self.model_dump_json(exclude={"rows"})
+        schema = self.rows.schema.with_metadata({b"trimtab": about.encode()})
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, schema) as writer:
+            writer.write_batch(self.rows.replace_schema_metadata(schema.metadata))
+        return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+    @classmethod
+    def decode(cls, body: bytes) -> Self:
+        """Read one batch. Zero-copy over `body`. Raises `BadBatch`."""
+        try:
+            reader = pa.ipc.open_stream(pa.py_buffer(body))
+            rows = reader.read_next_batch()
+            rows.validate(full=True)
+            about = json.loads((rows.schema.metadata or {})[b"trimtab"])
+            return cls.model_validate({**about, "rows": rows})
+        except (pa.ArrowException, StopIteration, KeyError, ValueError, OSError, TypeError) as error:
+            raise BadBatch(f"not a batch of predictions: {error or type(error).__name__}") from error
+
+    def prediction_ids(self) -> list[str]:
+        """One id a row, in order."""
+        if "prediction_id" in self.rows.schema.names:
+            return self.rows.column("prediction_id").to_pylist()  # type: ignore[no-any-return]
+        first = self.first_sequence
+        return [prediction_id(self.incarnation, first + row) for row in range(self.rows.num_rows)]
+
+
+CONTENT_TYPES: dict[type[Message], str] = {PredictionBatch: ARROW_STREAM}
+"""Messages whose body is not JSON."""
+
+
+def prediction_id(incarnation: str, sequence: int) -> str:
+    """The id of the prediction that has `sequence` in the log `incarnation`."""
+    return f"{incarnation}-{sequence}"
+
+
+def parse_prediction_id(text: str) -> tuple[str, int] | None:
+    """(incarnation, sequence) of an id made by `prediction_id`, or None for an id of foreign origin."""
+    incarnation, dash, sequence = text.rpartition("-")
+    if not dash or not incarnation or not (sequence.isascii() and sequence.isdigit()) or len(sequence) > 18:
+        return None
+    return incarnation, int(sequence)
+
+
+def input_type(feature: Feature) -> pa.DataType:
+    """The Arrow type of the column that logs `feature`."""
+    element = _ARROW_TYPES[feature.dtype]
+    if feature.shape == ():
+        return element
+    if feature.dtype is DType.STRING:
+        return pa.list_(pa.utf8(), feature.size)
+    if feature.size * (element.bit_width // 8 or 1) > TENSOR_BYTES_CAP:
+        return SUMMARY
+    return pa.list_(element, feature.size)
+
+
+def batch_schema(signature: Signature) -> pa.Schema:
+    """The columns of a batch for a model with `signature`, without the optional `prediction_id`."""
+    fields = [
+        pa.field("time", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("version", CATEGORY, nullable=False),
+        pa.field("route", CATEGORY, nullable=False),
+        pa.field("latency_us", pa.uint32(), nullable=False),
+        pa.field("error", CATEGORY),
+    ]
+    fields += [pa.field(INPUT + feature.name, input_type(feature)) for feature in signature.inputs]
+    if signature.classes is not None:
+        fields += [pa.field(LABEL, CATEGORY), pa.field(SCORE, pa.float32())]
+        if signature.output(OutputRole.PROBABILITIES) is not None:
+            fields.append(pa.field(PROBABILITIES, pa.list_(pa.float32(), len(signature.classes))))
+    else:
+        fields.append(pa.field(VALUE, pa.float64()))
+    return pa.schema(fields)

@@ -1,0 +1,1 @@
+"""The services: one process each, one anatomy, and the kernel below them."""
