@@ -1,0 +1,115 @@
+"""The one synchronous database path: every write of a process goes through one writer thread.
+
+SQLite (WAL, synchronous=FULL) by default, PostgreSQL by URL. A write is `fn(connection)` inside one transaction that
+begins IMMEDIATE, so two writers queue instead of failing; reads run beside it on a small pool of threads. On PostgreSQL
+each service has a schema of its own, so one URL serves all of them.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from services.kernel.errors import Unavailable
+
+T = TypeVar("T")
+
+READERS = 4
+"""Threads, and connections, that read."""
+BUSY_SECONDS = 30
+"""How long a SQLite writer waits for another process's lock."""
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer, or stays locked. Never a message's fault: waited out without bound."""
+
+    code = "database-unavailable"
+
+
+class Database:
+    """A service's own database. Connects at first use; thread-safe.
+
+    `schema` names the service: the PostgreSQL schema, and the label in errors.
+    """
+
+    def __init__(self, url: str, schema: str) -> None:
+        self.url = url
+        self.schema = schema
+        self.is_sqlite = url.startswith("sqlite")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"{schema}-db-writer")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"{schema}-db-reader")
+        self._write_engine = self._engine(pool_size=1, immediate=True)
+        self._read_engine = self._engine(pool_size=READERS, immediate=False)
+
+    async def write(self, fn: Callable[[sa.Connection], T]) -> T:
+        """Run `fn` in one transaction on the writer thread; raises what `fn` raises, or `DatabaseUnavailable`."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self._transaction, self._write_engine, fn)
+
+    async def read(self, fn: Callable[[sa.Connection], T]) -> T:
+        """Run `fn` on a reader thread. It sees every write committed before."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._transaction, self._read_engine, fn)
+
+    def write_now(self, fn: Callable[[sa.Connection], T]) -> T:
+        """`write` for threads without an event loop."""
+        return self._writer.submit(self._transaction, self._write_engine, fn).result()
+
+    def read_now(self, fn: Callable[[sa.Connection], T]) -> T:
+        """`read` for threads without an event loop."""
+        return self._readers.submit(self._transaction, self._read_engine, fn).result()
+
+    def close(self) -> None:
+        """Wait for running transactions and close every connection."""
+        self._writer.shutdown(wait=True)
+        self._readers.shutdown(wait=True)
+        self._write_engine.dispose()
+        self._read_engine.dispose()
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn the driver's connection and lock errors into `DatabaseUnavailable`."""
+        try:
+            yield
+        except (OperationalError, InterfaceError) as error:
+            raise DatabaseUnavailable(f"the database of {self.schema} does not answer: {error.orig}") from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise DatabaseUnavailable(f"the database of {self.schema} closed the connection") from error
+            raise
+
+    def _transaction(self, engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:
+        with self.translated(), engine.begin() as connection:
+            return fn(connection)
+
+    def _engine(self, *, pool_size: int, immediate: bool) -> sa.Engine:
+        if not self.is_sqlite:
+            return sa.create_engine(
+                self.url,
+                pool_size=pool_size,
+                max_overflow=0,
+                pool_pre_ping=True,
+                connect_args={"options": f"-csearch_path={self.schema}", "connect_timeout": 10},
+            )
+        engine = sa.create_engine(
+            self.url, pool_size=pool_size, max_overflow=0, connect_args={"check_same_thread": False}
+        )
+        event.listen(engine, "connect", _configure_sqlite)
+        begin = "BEGIN IMMEDIATE" if immediate else "BEGIN"
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        return engine
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # pysqlite must not begin transactions by itself
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_SECONDS * 1000}",
+        "cache_size=-16000",
+    ):
+        connection.execute(f"PRAGMA {pragma}")

@@ -1,0 +1,42 @@
+"""Leases with fencing: one holder at a time, and a zombie that wakes up late can be told by its epoch."""
+
+import time
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from services.kernel.tables import leases
+
+
+def acquire(
+    connection: sa.Connection, name: str, holder: str, seconds: float, clock: Callable[[], float] = time.time
+) -> int | None:
+    """Take or renew the lease `name` for `seconds`. The epoch when held, or None when another holds it.
+
+    The epoch grows by one each time the lease changes hands.
+    """
+    now = clock()
+    row = connection.execute(sa.select(leases).where(leases.c.name == name).with_for_update()).one_or_none()
+    if row is None:
+        connection.execute(leases.insert().values(name=name, holder=holder, epoch=1, expires_at=now + seconds))
+        return 1
+    if row.holder != holder and row.expires_at > now:
+        return None
+    epoch = row.epoch if row.holder == holder else row.epoch + 1
+    connection.execute(
+        leases.update().where(leases.c.name == name).values(holder=holder, epoch=epoch, expires_at=now + seconds)
+    )
+    return int(epoch)
+
+
+def release(connection: sa.Connection, name: str, holder: str) -> None:
+    """Give the lease back, so that the next holder need not wait."""
+    connection.execute(
+        leases.update().where(leases.c.name == name, leases.c.holder == holder).values(expires_at=0.0, holder="")
+    )
+
+
+def holds(connection: sa.Connection, name: str, holder: str, epoch: int) -> bool:
+    """Whether `holder` still has the lease in `epoch`: the fence that a zombie fails."""
+    row = connection.execute(sa.select(leases.c.holder, leases.c.epoch).where(leases.c.name == name)).one_or_none()
+    return row is not None and row.holder == holder and row.epoch == epoch
