@@ -1,0 +1,60 @@
+"""What an artifact store is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One stored object: its key, its size in bytes, and when it was last written (UTC)."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+class ArtifactStore(Protocol):
+    """Bytes under keys. Methods block (call them in a thread); one store may be used from many threads at
+    once.
+
+    A write is atomic: a reader sees the whole old object or the whole new one, and after a returned `put` the
+    object survives a crash. A key cannot be the folder of another key. Memory use does not depend on an
+    object's size, but for `put_bytes` and `get_bytes`.
+
+    All methods raise `InvalidInput` for a key outside the grammar of `services.kernel.storage.keys`,
+    `NotFound` for a key that is not there, and `Unavailable` (retriable) when the backend fails.
+    """
+
+    @property
+    def name(self) -> str:
+        """Where this store is, for messages and `trimtab doctor`; no secrets."""
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Store the bytes of the file at `path`, replacing what was there."""
+
+    def put_bytes(self, key: str, data: bytes) -> None:
+        """Store `data`, replacing what was there."""
+
+    def get_bytes(self, key: str, max_bytes: int | None = None) -> bytes:
+        """The whole object. Raises `TooLarge` without reading on when it has more than `max_bytes`."""
+
+    def fetch(self, key: str, path: Path) -> None:
+        """Write the object to `path` (its folder must exist); `path` appears only when complete."""
+
+    def open(self, key: str) -> BinaryIO:
+        """A sequential reader; close it."""
+
+    def exists(self, key: str) -> bool:
+        """Whether the object is there."""
+
+    def size(self, key: str) -> int:
+        """Size in bytes."""
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """All objects in the folder `prefix`, at any depth, in no promised order; lazily, however many."""
+
+    def delete(self, key: str) -> None:
+        """Remove the object; one that is not there is no error."""

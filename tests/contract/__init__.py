@@ -1,0 +1,1 @@
+"""Suites that hold for every backend."""
