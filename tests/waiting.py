@@ -27,7 +27,9 @@ async def until(
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not come about within {timeout_seconds:g} s; last answer: {answer!r}")
+            raise TimeoutError(
+                f"{what} did not come about within {timeout_seconds:g} s; last answer: {answer!r}"
+            )
         await asyncio.sleep(POLL_SECONDS)
 
 
@@ -36,6 +38,8 @@ def until_sync(predicate: Callable[[], T], timeout_seconds: float = 10.0, what: 
     deadline = time.monotonic() + timeout_seconds
     while not (answer := predicate()):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not come about within {timeout_seconds:g} s; last answer: {answer!r}")
+            raise TimeoutError(
+                f"{what} did not come about within {timeout_seconds:g} s; last answer: {answer!r}"
+            )
         time.sleep(POLL_SECONDS)
     return answer

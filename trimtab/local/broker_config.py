@@ -1,14 +1,15 @@
-"""The files the embedded broker is started with. All paths in them are relative: it runs inside its own directory."""
+"""The files the embedded broker is started with; their paths are relative to its own directory."""
 
 STORAGE = "log"
 LOG_FILE = "broker.log"
 
 
 def server_properties(port: int, controller_port: int, storage: str = STORAGE) -> str:
-    """The `server.properties` of a single node that is broker and controller at once (KRaft), on loopback only.
+    """The `server.properties` of a single node that is broker and controller at once (KRaft), on loopback
+    only.
 
-    The short broker session brings it back 3.4 s after a `kill -9` instead of 12.2 s (measured). Internal topics have one
-    replica and four partitions, because there is one node and a laptop's load.
+    The short broker session brings it back 3.4 s after a `kill -9` instead of 12.2 s (measured). Internal
+    topics have one replica and four partitions, because there is one node and a laptop's load.
     """
     settings = {
         "process.roles": "broker,controller",

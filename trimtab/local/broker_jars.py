@@ -1,8 +1,9 @@
 """The embedded broker's jars: what they must be, where they are kept, how they get there.
 
-`jars.txt` beside this file pins each jar by size and SHA-256. Missing ones are fetched by `jgo` (Maven's layout in pure
-Python, no Java needed) into a per-user cache, each verified before it takes its name there, so a cache never holds half
-a jar. Every start verifies them all again: 45 jars, 45 MB, about a tenth of a second.
+`jars.txt` beside this file pins each jar by size and SHA-256. Missing ones are fetched by `jgo` (Maven's
+layout in pure Python, no Java needed) into a per-user cache, each verified before it takes its name
+there, so a cache never holds half a jar. Every start verifies them all again: 45 jars, 45 MB, about a
+tenth of a second.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ DOWNLOAD_THREADS = 6
 DOWNLOAD_TIMEOUT_SECONDS = 30
 
 Progress = Callable[[int, int], None]
-"""Called with (bytes here so far, bytes in all) while jars arrive; from several threads, one at a time a jar."""
+"""Called with (bytes here so far, bytes in all) while jars arrive."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def missing_jars(directory: Path, jars: list[Jar]) -> list[Jar]:
             missing.append(jar)
         elif sha256_of(path) != jar.sha256:
             raise JarsMissing(
-                f"{path} is not the pinned {jar} (its SHA-256 differs); delete that file and start again to fetch it anew."
+                f"{path} is not the pinned {jar} (its SHA-256 differs); delete it and start again."
             )
     return missing
 
@@ -110,8 +111,8 @@ def ensure_jars(
         return directory
     if offline:
         raise JarsMissing(
-            f"{len(missing)} of the broker's {len(jars)} jars are not in {directory} and --offline was given; run"
-            f" 'trimtab fetch-broker DIR' where there is a network and copy what is in DIR to {directory}."
+            f"{len(missing)} of the broker's {len(jars)} jars are not in {directory} and this is offline;"
+            f" run 'trimtab fetch-broker DIR' where there is a network and copy what is in DIR to {directory}."
         )
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -119,8 +120,8 @@ def ensure_jars(
             _download(missing, Path(incoming), directory, mirror_url, progress)
     except OSError as error:
         raise JarsMissing(
-            f"The broker's jars could not be written to {directory} ({error.strerror or error}); set TRIMTAB_CACHE_DIR to a"
-            " directory with 50 MB of room that you may write to."
+            f"The broker's jars could not be written to {directory} ({error.strerror or error}); set"
+            " TRIMTAB_CACHE_DIR to a directory with 50 MB of room that you may write to."
         ) from error
     return directory
 
@@ -160,13 +161,13 @@ def _download_one(jar: Jar, context: Any, directory: Path) -> Jar:
         path = context.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
     except (requests.RequestException, RuntimeError) as error:  # RuntimeError is jgo's "not found"
         raise JarsMissing(
-            f"The broker's jar {jar} could not be downloaded ({_reason(error)}); check the network or proxy, set"
-            " TRIMTAB_MAVEN_MIRROR to a Maven repository you can reach, or run 'trimtab fetch-broker DIR' elsewhere."
+            f"The broker's jar {jar} could not be downloaded ({_reason(error)}); check the network or proxy,"
+            " or set TRIMTAB_MAVEN_MIRROR to a Maven repository that you can reach."
         ) from error
     if sha256_of(path) != jar.sha256:
         raise JarsMissing(
-            f"The download of {jar} is not the pinned file (its SHA-256 differs), so it was refused; check the proxy or"
-            " the Maven mirror and try again."
+            f"The download of {jar} is not the pinned file (its SHA-256 differs), so it was refused; check"
+            " the proxy or the Maven mirror and try again."
         )
     os.replace(path, directory / jar.filename)
     return jar

@@ -12,7 +12,7 @@ PATIENCE_SECONDS = 2.0
 
 
 class DataLock:
-    """Holds `path` locked from `acquire()` until `release()` and until every child that inherited `fd` has ended."""
+    """Locks `path` from `acquire()` until `release()` and the end of every child that inherited `fd`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -41,8 +41,8 @@ class DataLock:
                 holder = os.pread(fd, 20, 0).decode("ascii", "replace") or "unknown"
                 os.close(fd)
                 raise DataDirBusy(
-                    f"{self._path.parent} is in use by process {holder}; stop that one, or set TRIMTAB_DATA_DIR to another"
-                    " directory."
+                    f"{self._path.parent} is in use by process {holder}; stop that one, or set"
+                    " TRIMTAB_DATA_DIR to another directory."
                 ) from error
             break
         os.ftruncate(fd, 0)

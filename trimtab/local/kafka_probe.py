@@ -11,7 +11,7 @@ API_VERSIONS = 18
 
 
 def answers(host: str, port: int, timeout_seconds: float = 1.0) -> bool:
-    """Whether the broker at `host:port` answers an ApiVersions request without error within `timeout_seconds`."""
+    """Whether the broker at `host:port` answers an ApiVersions request within `timeout_seconds`."""
     correlation_id, client_id = 1, b"trimtab"
     header = struct.pack(">hhih", API_VERSIONS, 0, correlation_id, len(client_id)) + client_id
     try:

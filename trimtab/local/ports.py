@@ -10,27 +10,38 @@ from trimtab.local.errors import PortTaken
 LOOPBACK = "127.0.0.1"
 
 
-def require_free(port: int, *, setting: str, host: str = LOOPBACK) -> None:
-    """Return when `host:port` can be listened on.
+def listening_socket(port: int, *, setting: str, host: str = LOOPBACK) -> socket.socket:
+    """A TCP socket that listens on `host:port`.
 
     Raises:
-        PortTaken: naming the port, the program that has it where the system tells, and the `setting` to change.
+        PortTaken: naming the port, the program that has it where the system tells, and the `setting` to
+            change.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-            probe.listen(1)
-        except PermissionError as error:
-            raise PortTaken(f"Port {port} may not be opened by this user; set {setting} to one above 1023.") from error
-        except OSError as error:
-            raise PortTaken(
-                f"Port {port} on {host} is taken{_by_whom(port)}; stop that program or set {setting} to another port."
-            ) from error
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except PermissionError as error:
+        listener.close()
+        raise PortTaken(
+            f"Port {port} may not be opened by this user; set {setting} to one above 1023."
+        ) from error
+    except OSError as error:
+        listener.close()
+        raise PortTaken(
+            f"Port {port} on {host} is taken{_by_whom(port)}; stop that program or set {setting} to another."
+        ) from error
+    return listener
+
+
+def require_free(port: int, *, setting: str, host: str = LOOPBACK) -> None:
+    """Return when `host:port` can be listened on now. Raises `PortTaken` as `listening_socket` does."""
+    listening_socket(port, setting=setting, host=host).close()
 
 
 def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
-    """`count` different ports that nothing listens on now (for tests and demos; another program may yet take one)."""
+    """`count` different ports that nothing listens on now; another program may yet take one."""
     with ExitStack() as stack:
         ports = []
         for _ in range(count):
@@ -43,7 +54,8 @@ def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
 def _by_whom(port: int) -> str:
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr
+            if listens and listens.port == port and connection.pid:
                 return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
     except psutil.Error:  # the system keeps other users' sockets to itself
         pass

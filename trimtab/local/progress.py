@@ -14,7 +14,8 @@ SECONDS_BETWEEN_LINES = 1.0
 
 @contextmanager
 def download_progress(label: str, stream: TextIO | None = None) -> Iterator[Progress]:
-    """Yields a function to call with (bytes so far, bytes in all). Writes to `stream`, standard error by default.
+    """Yields a function to call with (bytes so far, bytes in all). Writes to `stream`, standard error by
+    default.
 
     Nothing is written before the first call, so work that was not needed leaves no trace.
     """
