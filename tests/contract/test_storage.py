@@ -4,7 +4,6 @@ import os
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from services.kernel.errors import InvalidInput, Misconfigured, NotFound, TooLar
 from services.kernel.settings import Settings
 from services.kernel.storage import ArtifactStore, open_store
 from services.kernel.storage.s3 import PART_BYTES
+from tests.contract.stores import s3_settings
 from tests.object_store import S3Server
 
 BAD_KEYS = [
@@ -34,24 +34,6 @@ BAD_KEYS = [
     "x" * 901,
     "a/" + "x" * 201,
 ]
-
-
-def s3_settings(server: S3Server, bucket: str, **changes: str) -> Settings:
-    values: dict[str, Any] = {
-        "model_storage_type": "s3",
-        "s3_bucket": bucket,
-        "s3_endpoint_url": server.endpoint_url,
-        "s3_access_key_id": server.access_key,
-        "s3_secret_access_key": server.secret_key,
-    }
-    return Settings(**{**values, **changes})
-
-
-@pytest.fixture(params=["local", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
-    if request.param == "local":
-        return open_store(Settings(storage_dir=tmp_path / "artifacts"))
-    return open_store(s3_settings(request.getfixturevalue("s3_server"), request.getfixturevalue("s3_bucket")))
 
 
 def test_bytes_come_back(store: ArtifactStore) -> None:
