@@ -84,9 +84,7 @@ def build_manifest(
     for name, path in list_files(directory):
         check_content(path)
         files.append(
-            ManifestFile(
-                path=name, size=path.stat().st_size, sha256=file_sha256(path), is_model=name in model_files
-            )
+            ManifestFile(path=name, size=path.stat().st_size, sha256=file_sha256(path), is_model=name in model_files)
         )
     absent = set(model_files) - {file.path for file in files}
     if absent:
@@ -214,9 +212,7 @@ def verify_directory(directory: Path, manifest: Manifest) -> None:
     for file in manifest.files:
         path = present[file.path]
         if path.stat().st_size != file.size or file_sha256(path) != file.sha256:
-            raise IntegrityFailed(
-                f"{directory.name}/{file.path} does not have the digest that the manifest gives"
-            )
+            raise IntegrityFailed(f"{directory.name}/{file.path} does not have the digest that the manifest gives")
 
 
 def _verified(directory: Path, manifest_digest: str) -> Path:

@@ -64,9 +64,7 @@ def check_content(path: Path) -> None:
     suffix = path.suffix.lower()
     wrapper = next((kind for magic, kind in _WRAPPERS.items() if head.startswith(magic)), None)
     if wrapper and not (suffix == ".keras" and wrapper == "zip"):
-        raise UnsupportedMedia(
-            f"{path.name} is a {wrapper} file, which may hide anything: send the plain files"
-        )
+        raise UnsupportedMedia(f"{path.name} is a {wrapper} file, which may hide anything: send the plain files")
     if suffix == ".onnx":
         fits = head[:1] == b"\x08"  # ModelProto.ir_version comes first
     elif suffix == ".parquet":

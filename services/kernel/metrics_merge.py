@@ -24,9 +24,7 @@ def merge(pages: Mapping[str, str | None]) -> bytes:
     samples.
     """
     families: dict[str, Metric] = {}
-    up = GaugeMetricFamily(
-        "trimtab_service_up", "Whether the service's metrics could be read.", labels=[LABEL]
-    )
+    up = GaugeMetricFamily("trimtab_service_up", "Whether the service's metrics could be read.", labels=[LABEL])
     for service, page in pages.items():
         found = _parse(page)
         up.add_metric([service], 0.0 if found is None else 1.0)

@@ -26,7 +26,7 @@ def migrate(db: Database, package: str) -> None:
     script = ScriptDirectory.from_config(config)
 
     def upgrade(revision: str | tuple[str, ...], _: MigrationContext) -> list[RevisionStep]:
-        return script._upgrade_revs("head", revision)  # type: ignore[arg-type,return-value]
+        return script._upgrade_revs("head", revision)  # type: ignore[arg-type]
 
     def run(connection: sa.Connection) -> None:
         if not db.is_sqlite:

@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     ui_port: int = Field(default=3012, ge=0, le=65535)
     """Port of the web page's process."""
     serving_url: str | None = None
-    """Base URL of the gateway as other processes reach it; none: loopback and `serving_port`. The same for the others."""
+    """Base URL of the gateway as other processes reach it; none: loopback and `serving_port`."""
     registry_url: str | None = None
     """Base URL of the registry."""
     trainer_url: str | None = None
@@ -170,7 +170,9 @@ class Settings(BaseSettings):
             )
         if self.model_storage_type == "s3" and not self.s3_bucket:
             raise Misconfigured("MODEL_STORAGE_TYPE is s3, but S3_BUCKET is not set: name the bucket of the artifacts")
-        if self.kafka_security_protocol.startswith("SASL") and not (self.kafka_sasl_username and self.kafka_sasl_password):
+        if self.kafka_security_protocol.startswith("SASL") and not (
+            self.kafka_sasl_username and self.kafka_sasl_password
+        ):
             raise Misconfigured(
                 f"TRIMTAB_KAFKA_SECURITY_PROTOCOL is {self.kafka_security_protocol}, but TRIMTAB_KAFKA_SASL_USERNAME "
                 "or TRIMTAB_KAFKA_SASL_PASSWORD is not set"

@@ -1,0 +1,1 @@
+"""Kafka. The only package that imports aiokafka."""

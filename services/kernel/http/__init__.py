@@ -1,0 +1,1 @@
+"""HTTP for every process: problem documents, limits, keys, health, metrics. HTTP status codes live here only."""

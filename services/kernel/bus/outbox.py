@@ -1,0 +1,142 @@
+"""The relay: publishes committed outbox rows and marks them.
+
+Rows are read by "not yet published", never by "id greater than the last" (PostgreSQL sequences commit out of order).
+One relay a service, held by a lease; a zombie is harmless since consumers know every event id and revision.
+"""
+
+import asyncio
+import json
+import time
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+from prometheus_client import Counter, Gauge
+
+from services.kernel import lease
+from services.kernel.bus.producer import Producer, SendFailed
+from services.kernel.db import Database, DatabaseUnavailable
+from services.kernel.errors import Overloaded, TooLarge
+from services.kernel.failpoints import failpoint
+from services.kernel.tables import outbox
+from services.kernel.telemetry import get_logger
+
+log = get_logger(__name__)
+
+BATCH = 500
+LEASE_NAME = "outbox-relay"
+LEASE_SECONDS = 10.0
+POLL_SECONDS = 1.0
+KEEP_SECONDS = 7 * 24 * 3600.0
+PRUNE_EVERY_SECONDS = 600.0
+
+PUBLISHED = Counter("trimtab_outbox_published_total", "Outbox rows published")
+PARKED = Counter("trimtab_outbox_parked_total", "Outbox rows too large to publish, kept aside")
+OLDEST = Gauge("trimtab_outbox_oldest_seconds", "Age of the oldest outbox row that waits")
+
+
+class Relay:
+    """Moves rows from the outbox to Kafka until stopped."""
+
+    def __init__(self, db: Database, producer: Producer) -> None:
+        self._db = db
+        self._producer = producer
+        self._holder = uuid.uuid4().hex
+        self._woken = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._pruned_at = 0.0
+
+    async def start(self) -> None:
+        """Begin relaying in the background."""
+        self._loop = asyncio.get_running_loop()
+        self.task = asyncio.create_task(self._run(), name="outbox-relay")
+
+    async def stop(self) -> None:
+        """Publish what is committed, once more, and give the lease back."""
+        if self.task is None:
+            return
+        self.task.cancel()
+        await asyncio.wait([self.task])
+        try:
+            if self._producer.connected:
+                await asyncio.wait_for(self._drain(), timeout=5.0)
+            await self._db.write(lambda connection: lease.release(connection, LEASE_NAME, self._holder))
+        except (DatabaseUnavailable, SendFailed, Overloaded, TimeoutError) as error:
+            log.warning("outbox_not_drained", error=repr(error))
+
+    def wake(self) -> None:
+        """Rows may wait. Thread-safe."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._woken.set)
+
+    async def _run(self) -> None:
+        pause_seconds = POLL_SECONDS
+        while True:
+            try:
+                await self._drain()
+                await self._prune()
+                pause_seconds = POLL_SECONDS
+            except (DatabaseUnavailable, SendFailed, Overloaded) as error:
+                log.warning("outbox_waits", error=str(error), seconds=pause_seconds)
+                pause_seconds = min(pause_seconds * 2, 10.0)
+            try:
+                await asyncio.wait_for(self._woken.wait(), pause_seconds)
+            except TimeoutError:
+                continue
+            finally:
+                self._woken.clear()
+
+    async def _drain(self) -> None:
+        while True:
+            rows = await self._db.write(self._claim)
+            OLDEST.set(time.time() - rows[0].at if rows else 0.0)
+            if not rows:
+                return
+            await self._publish(rows)
+            if len(rows) < BATCH:
+                return
+
+    def _claim(self, connection: sa.Connection) -> list[Any]:
+        statement = (
+            sa.select(outbox)
+            .where(outbox.c.published_at.is_(None), outbox.c.parked.is_(None))
+            .order_by(outbox.c.seq)
+            .limit(BATCH)
+        )
+        rows = list(connection.execute(statement))
+        if rows and lease.acquire(connection, LEASE_NAME, self._holder, LEASE_SECONDS) is None:
+            return []
+        return rows
+
+    async def _publish(self, rows: list[Any]) -> None:
+        futures = []
+        for row in rows:
+            headers = [(name, value.encode()) for name, value in json.loads(row.headers)]
+            futures.append(self._producer.send(row.topic, row.body, key=row.key.encode(), headers=headers))
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        failpoint("relay-after-produce")
+        sent = [row.seq for row, result in zip(rows, results, strict=True) if isinstance(result, int)]
+        large = [row.seq for row, result in zip(rows, results, strict=True) if isinstance(result, TooLarge)]
+        await self._db.write(lambda connection: _mark(connection, sent, large))
+        PUBLISHED.inc(len(sent))
+        PARKED.inc(len(large))
+        for seq in large:
+            log.error("event_parked", seq=seq, reason="larger than the broker takes")
+        failed = [r for r in results if isinstance(r, BaseException) and not isinstance(r, TooLarge)]
+        if failed:
+            raise failed[0]
+
+    async def _prune(self) -> None:
+        if time.monotonic() - self._pruned_at < PRUNE_EVERY_SECONDS:
+            return
+        self._pruned_at = time.monotonic()
+        before = time.time() - KEEP_SECONDS
+        await self._db.write(lambda c: c.execute(outbox.delete().where(outbox.c.published_at < before)))
+
+
+def _mark(connection: sa.Connection, sent: list[int], large: list[int]) -> None:
+    if sent:
+        connection.execute(outbox.update().where(outbox.c.seq.in_(sent)).values(published_at=time.time()))
+    if large:
+        connection.execute(outbox.update().where(outbox.c.seq.in_(large)).values(parked="too-large"))

@@ -1,0 +1,88 @@
+"""The HTTP base of every process: the FastAPI application, its health routes, metrics, and the key check."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from schemas.events import Scope
+from services.kernel.auth import Principal
+from services.kernel.errors import NotFound
+from services.kernel.http import problems
+from services.kernel.http.guard import Guard
+
+if TYPE_CHECKING:
+    from services.kernel.service import Service
+
+
+def create_api(
+    service: "Service", routers: Sequence[APIRouter], *, title: str, unbounded: tuple[str, ...] = ()
+) -> FastAPI:
+    """The application of one service: its own `routers`, health, readiness, metrics, problem documents.
+
+    Handlers find the service at `request.app.state.service`.
+    """
+    app = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app.state.service = service
+    problems.install(app)
+    app.include_router(_health)
+    for router in routers:
+        app.include_router(router)
+    app.add_middleware(Guard, settings=service.settings, unbounded=unbounded)
+    return app
+
+
+def requires(scope: str) -> Any:
+    """A dependency: the caller's `Principal`, if it may do `scope` on the route's `model_id` (where it has one)."""
+    wanted = Scope(scope)
+
+    async def check(request: Request) -> Principal:
+        service: Service = request.app.state.service
+        principal = service.access.identify(request.headers.get("authorization"))
+        principal.demand(wanted, request.path_params.get("model_id"))
+        return principal
+
+    check.__name__ = f"requires_{scope}"
+    return Depends(check)
+
+
+Reader = Annotated[Principal, requires("read")]
+Writer = Annotated[Principal, requires("write")]
+Deployer = Annotated[Principal, requires("deploy")]
+Admin = Annotated[Principal, requires("admin")]
+
+_health = APIRouter(tags=["health"])
+
+
+@_health.get("/healthz", summary="The process lives")
+async def healthz() -> dict[str, str]:
+    """200 as long as the event loop answers."""
+    return {"status": "alive"}
+
+
+@_health.get("/readyz", summary="The process can do its work")
+async def readyz(request: Request) -> JSONResponse:
+    """200 when every part is ready, else 503 naming what is waited for."""
+    service: Service = request.app.state.service
+    waiting = service.waiting_for()
+    body = {"status": "waiting" if waiting else "ready", "service": service.name, "waiting_for": waiting}
+    return JSONResponse(body, status_code=503 if waiting else 200)
+
+
+@_health.get("/metrics", summary="Prometheus metrics of this process")
+async def metrics(_: Annotated[Principal, requires("read")]) -> Response:
+    """The text exposition format."""
+    return Response(await asyncio.to_thread(generate_latest), media_type=CONTENT_TYPE_LATEST)
+
+
+@_health.post("/internal/skip/{topic}/{partition}/{offset}", include_in_schema=False)
+async def skip(topic: str, partition: int, offset: int, request: Request, _: Admin) -> dict[str, bool]:
+    """Step over an unreadable record that has stopped a partition of this process."""
+    service: Service = request.app.state.service
+    skipped = [member.skip(service.settings.topic(topic), partition, offset) for member in service.members]
+    if not any(skipped):
+        raise NotFound(f"{service.name} does not consume {topic}/{partition}")
+    return {"skipped": True}
