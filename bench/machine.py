@@ -1,6 +1,6 @@
 """The machine that a benchmark ran on, and a table for its figures.
 
-    python -m bench.machine
+python -m bench.machine
 """
 
 import importlib.metadata
