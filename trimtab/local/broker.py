@@ -86,9 +86,7 @@ class LocalBroker:
         try:
             require_free(self.port, setting="TRIMTAB_BROKER_PORT")
             require_free(self.controller_port, setting="TRIMTAB_BROKER_CONTROLLER_PORT")
-            (self.data_dir / "server.properties").write_text(
-                server_properties(self.port, self.controller_port)
-            )
+            (self.data_dir / "server.properties").write_text(server_properties(self.port, self.controller_port))
             (self.data_dir / "log4j2.properties").write_text(log4j_properties())
             if not (self.data_dir / STORAGE / "meta.properties").exists():
                 self._format()
@@ -154,9 +152,7 @@ class LocalBroker:
             path = self.data_dir / name
             if path.exists():
                 lines += path.read_text("utf-8", "replace").splitlines()[-200:]
-        causes = [
-            line for line in lines if any(word in line for word in ("ERROR", "FATAL", "Exception", "Error:"))
-        ]
+        causes = [line for line in lines if any(word in line for word in ("ERROR", "FATAL", "Exception", "Error:"))]
         told = (causes or lines or ["it said nothing"])[-1].strip()
         return f"{told[:300]} (more in {self.data_dir / LOG_FILE})"
 

@@ -85,9 +85,7 @@ def missing_jars(directory: Path, jars: list[Jar]) -> list[Jar]:
         if not path.exists():
             missing.append(jar)
         elif sha256_of(path) != jar.sha256:
-            raise JarsMissing(
-                f"{path} is not the pinned {jar} (its SHA-256 differs); delete it and start again."
-            )
+            raise JarsMissing(f"{path} is not the pinned {jar} (its SHA-256 differs); delete it and start again.")
     return missing
 
 

@@ -59,9 +59,7 @@ class LocalCluster:
         progress: Progress | None = None,
     ) -> None:
         if unknown := set(only) - set(SERVICES):
-            raise ValueError(
-                f"no such service: {', '.join(sorted(unknown))}; there are {', '.join(SERVICES)}"
-            )
+            raise ValueError(f"no such service: {', '.join(sorted(unknown))}; there are {', '.join(SERVICES)}")
         self.settings = settings
         self.names = tuple(name for name in SERVICES if name in only)
         self.data_dir = settings.data_dir.absolute()

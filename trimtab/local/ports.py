@@ -24,9 +24,7 @@ def listening_socket(port: int, *, setting: str, host: str = LOOPBACK) -> socket
         listener.listen(128)
     except PermissionError as error:
         listener.close()
-        raise PortTaken(
-            f"Port {port} may not be opened by this user; set {setting} to one above 1023."
-        ) from error
+        raise PortTaken(f"Port {port} may not be opened by this user; set {setting} to one above 1023.") from error
     except OSError as error:
         listener.close()
         raise PortTaken(

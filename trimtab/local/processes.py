@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from trimtab.local.events import ClusterEvent, Listener
 READY_POLL_SECONDS = 0.1
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 30.0
+LOG_TRIM_SECONDS = 5.0
 STEADY_SECONDS = 30.0
 """A service that ran for so long starts its backoff anew when it dies."""
 
@@ -41,16 +42,13 @@ def backoff_seconds(deaths: int) -> float:
 class ServiceProcess:
     """One service as a child process; for an event loop in the main thread (see `services.kernel.leash`)."""
 
-    def __init__(
-        self, spec: ServiceSpec, *, log_dir: Path, environment: Mapping[str, str], tell: Listener
-    ) -> None:
+    def __init__(self, spec: ServiceSpec, *, log_dir: Path, environment: Mapping[str, str], tell: Listener) -> None:
         self.spec = spec
         self.restarts = 0
         self._log = BoundedLog(log_dir / f"{spec.name}.log")
         self._environment = dict(environment)
         self._tell = tell
         self._process: Process | None = None
-        self._reader: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
 
     @property
@@ -76,7 +74,7 @@ class ServiceProcess:
             reason = "no answer"
             while True:
                 if self._process.returncode is not None:
-                    raise ServiceStopped(f"The {self.spec.name} service {await self._how_it_ended()}.")
+                    raise ServiceStopped(f"The {self.spec.name} service {self._how_it_ended()}.")
                 with suppress(httpx.HTTPError):
                     answer = await client.get(self.spec.ready_url)
                     if answer.status_code == 200:
@@ -103,43 +101,44 @@ class ServiceProcess:
             try:
                 await asyncio.wait_for(self._process.wait(), timeout_seconds)
             except TimeoutError:
-                self._tell(
-                    ClusterEvent("died", self.spec.name, f"did not stop within {timeout_seconds:g} s, killed")
-                )
+                self._tell(ClusterEvent("died", self.spec.name, f"did not stop within {timeout_seconds:g} s, killed"))
             self._kill_group()
             await self._process.wait()
-            if self._reader is not None:
-                await self._reader
             self._process = None
             self._tell(ClusterEvent("stopped", self.spec.name))
-        self._log.close()
 
     async def _spawn(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            *leashed([sys.executable, "-m", self.spec.module]),
-            env=self._environment,
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=STDOUT,
-            start_new_session=True,  # Ctrl-C is for the cluster, which stops its services in order
-        )
-        self._reader = asyncio.create_task(self._keep_log(self._process), name=f"log {self.spec.name}")
+        output = self._log.open()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *leashed([sys.executable, "-m", self.spec.module]),
+                env=self._environment,
+                stdin=DEVNULL,
+                stdout=output,
+                stderr=STDOUT,
+                start_new_session=True,  # Ctrl-C is for the cluster, which stops its services in order
+            )
+        finally:
+            os.close(output)
 
-    async def _keep_log(self, process: Process) -> None:
-        assert process.stdout is not None
-        while data := await process.stdout.read(1 << 16):
-            self._log.write(data)
+    async def _until_ended(self) -> None:
+        assert self._process is not None
+        ended = asyncio.ensure_future(self._process.wait())
+        try:
+            while not (await asyncio.wait({ended}, timeout=LOG_TRIM_SECONDS))[0]:
+                self._log.trim()
+        finally:
+            ended.cancel()
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         deaths, began = 0, loop.time()
         while True:
-            assert self._process is not None
-            await self._process.wait()
+            await self._until_ended()
             self._kill_group()  # what it had started must not outlive it
             deaths = 1 if loop.time() - began > STEADY_SECONDS else deaths + 1
             pause_seconds = backoff_seconds(deaths)
-            self._tell(ClusterEvent("died", self.spec.name, await self._how_it_ended(), pause_seconds))
+            self._tell(ClusterEvent("died", self.spec.name, self._how_it_ended(), pause_seconds))
             await asyncio.sleep(pause_seconds)
             began = loop.time()
             self.restarts += 1
@@ -147,15 +146,11 @@ class ServiceProcess:
             with suppress(ServiceStopped):  # if it ended, the next turn tells so
                 await self.wait_ready(STEADY_SECONDS)
 
-    async def _how_it_ended(self) -> str:
+    def _how_it_ended(self) -> str:
         assert self._process is not None
-        if self._reader is not None:
-            await self._reader
         status = self._process.returncode
         how = (
-            f"was killed by {signal.Signals(-status).name}"
-            if status and status < 0
-            else f"ended with status {status}"
+            f"was killed by {signal.Signals(-status).name}" if status and status < 0 else f"ended with status {status}"
         )
         last = self._log.last_line()[:300]
         return f"{how} (last line: {last or 'none'}; more in {self._log.path})"
