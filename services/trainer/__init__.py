@@ -1,0 +1,1 @@
+"""The trainer: jobs in, verified model versions out. TensorFlow lives only in its child processes."""
