@@ -1,0 +1,247 @@
+"""Micro-batching without added delay.
+
+A request never waits for company: what has queued within one turn of the event loop, or while the runtime was busy,
+runs as one batch. Where it runs follows from measured times. A batch that is expected to take less than
+`BLOCKING_SECONDS` runs on the event loop's own thread, since handing a 10 us call to a thread costs more than the call;
+a longer one runs in a thread (ONNX Runtime releases the GIL) while the next batch queues. The expectation is a smoothed
+time per power-of-two size of batch; a size never seen is extrapolated from the nearest smaller one.
+
+No request can harm another: rows are validated before they get here, rows with NaN or infinities are taken out before
+the run, and a batch that raises is run again one request at a time.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from services.kernel.errors import InvalidInput, Overloaded, TooLarge, TrimtabError
+from services.serving.columns import Columns, Layout, Row
+from services.serving.runtime import Array, Runtime, RuntimeFailed
+
+BLOCKING_SECONDS = 0.005
+"""Longest expected run that may hold the event loop."""
+
+_SMOOTHING = 0.2
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """One request's validated rows on their way through a batch: plain `rows`, or `columns` of arrays.
+
+    `started` is `time.perf_counter()` at the parsed request; what resolves `future` is the finisher's choice.
+    """
+
+    count: int
+    rows: Sequence[Row] | None
+    columns: Columns | None
+    route: str
+    started: float
+    future: "asyncio.Future[Any]"
+
+
+class Finisher(Protocol):
+    """What becomes of a batch that ran: it is logged, then every future in it is resolved. Called on the event loop."""
+
+    def finish(self, batch: list[Pending], columns: Columns, outputs: list[Array]) -> None:
+        """`outputs` hold one entry a row of `columns`, which are the rows of `batch` in order."""
+        ...
+
+    def fail(self, pending: Pending, columns: Columns, error: TrimtabError) -> None:
+        """`pending` failed, for a reason of its own (`InvalidInput`) or of the model's (`RuntimeFailed`)."""
+        ...
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """Bounds of one version's batcher.
+
+    `batch_rows`: most rows of one run (one request may exceed it alone); `queue_rows`: rows that may wait;
+    `request_rows`: most rows of one request.
+    """
+
+    batch_rows: int = 1024
+    queue_rows: int = 8192
+    request_rows: int = 100_000
+
+
+class Batcher:
+    """Runs one version's requests in order. Lives on one event loop; `executor` takes the runs that would block it."""
+
+    def __init__(
+        self, runtime: Runtime, layout: Layout, finisher: Finisher, executor: Executor, limits: BatchLimits
+    ) -> None:
+        self._runtime = runtime
+        self._layout = layout
+        self._finisher = finisher
+        self._executor = executor
+        self._limits = limits
+        self._batch_rows = min(limits.batch_rows, runtime.max_rows or limits.batch_rows)
+        self._queue: deque[Pending] = deque()
+        self._running: asyncio.Task[None] | None = None
+        self._scheduled = False
+        self._seconds: dict[int, float] = {}
+        self.queued_rows = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is under way in a thread, so that a request submitted now has to wait for it."""
+        return self._running is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued or running."""
+        return not self._queue and self._running is None
+
+    def submit(self, pending: Pending) -> None:
+        """Queue `pending`. Raises `TooLarge`, or `Overloaded` when the queue is full."""
+        if pending.count > self._limits.request_rows:
+            raise TooLarge(f"{pending.count} rows in one request; at most {self._limits.request_rows} are taken")
+        if self._queue and self.queued_rows + pending.count > self._limits.queue_rows:
+            raise Overloaded(f"{self.queued_rows} rows wait for this model already; try again in a second")
+        self._queue.append(pending)
+        self.queued_rows += pending.count
+        if not self._scheduled and self._running is None:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def learn(self, rows: int, seconds: float) -> None:
+        """Note how long a run of `rows` took."""
+        size = rows.bit_length()
+        known = self._seconds.get(size)
+        self._seconds[size] = seconds if known is None else known + _SMOOTHING * (seconds - known)
+
+    def expected_seconds(self, rows: int) -> float:
+        """How long a run of `rows` should take, by what was measured; 0 before the first measurement."""
+        size = rows.bit_length()
+        known = self._seconds.get(size)
+        if known is not None:
+            return known
+        smaller = [s for s in self._seconds if s < size]
+        if smaller:
+            nearest = max(smaller)
+            return float(self._seconds[nearest] * 2 ** (size - nearest))
+        return min(self._seconds.values(), default=0.0)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        batch = self._take()
+        if not batch:
+            return
+        columns, batch = self._assemble(batch)
+        if batch:
+            if self.expected_seconds(columns.rows) <= BLOCKING_SECONDS:
+                self._run_here(batch, columns)
+            else:
+                self._running = asyncio.get_running_loop().create_task(self._run_in_thread(batch, columns))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._queue and not self._scheduled and self._running is None:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _take(self) -> list[Pending]:
+        batch: list[Pending] = []
+        rows = 0
+        queue = self._queue
+        while queue and (not batch or rows + queue[0].count <= self._batch_rows):
+            pending = queue.popleft()
+            self.queued_rows -= pending.count
+            if not pending.future.done():  # cancelled: the client hung up or its time ran out
+                batch.append(pending)
+                rows += pending.count
+        return batch
+
+    def _assemble(self, batch: list[Pending]) -> tuple[Columns, list[Pending]]:
+        columns = self._columns(batch)
+        misfits = self._layout.misfits(columns)
+        if misfits is None:
+            return columns, batch
+        kept: list[Pending] = []
+        offset = 0
+        for pending in batch:
+            rows = slice(offset, offset + pending.count)
+            offset += pending.count
+            if not misfits[rows].any():
+                kept.append(pending)
+                continue
+            own = self._layout.take(columns, rows)
+            names = ", ".join(repr(name) for name in self._layout.misfitting_features(own))
+            problem = f"feature {names} holds NaN, infinity or a number too large for its type"
+            self._finisher.fail(pending, own, InvalidInput(f"the input does not fit the model's signature: {problem}"))
+        return (self._columns(kept) if kept else columns), kept
+
+    def _columns(self, batch: list[Pending]) -> Columns:
+        if all(pending.rows is not None for pending in batch):
+            return self._layout.from_rows([row for pending in batch for row in pending.rows or ()])
+        return self._layout.join([p.columns or self._layout.from_rows(p.rows or ()) for p in batch])
+
+    def _run(self, columns: Columns) -> list[Array]:
+        begun = time.perf_counter()
+        limit = self._runtime.max_rows
+        if limit is not None and columns.rows > limit:
+            outputs = self._run_in_pieces(columns, limit)
+        else:
+            outputs = self._runtime.run(self._layout.feed(columns), columns.rows)
+        self.learn(columns.rows, time.perf_counter() - begun)
+        return outputs
+
+    def _run_in_pieces(self, columns: Columns, limit: int) -> list[Array]:
+        pieces = [
+            self._runtime.run(self._layout.feed(part), part.rows)
+            for start in range(0, columns.rows, limit)
+            for part in [self._layout.take(columns, slice(start, start + limit))]
+        ]
+        return [np.concatenate(output) for output in zip(*pieces, strict=True)]
+
+    def _run_here(self, batch: list[Pending], columns: Columns) -> None:
+        try:
+            outputs = self._run(columns)
+        except RuntimeFailed as error:
+            self._failed_alone_or_split(batch, columns, error)
+        else:
+            self._finisher.finish(batch, columns, outputs)
+
+    def _failed_alone_or_split(self, batch: list[Pending], columns: Columns, error: RuntimeFailed) -> None:
+        if len(batch) == 1:
+            self._finisher.fail(batch[0], columns, error)
+            return
+        offset = 0
+        for pending in batch:
+            own = self._layout.take(columns, slice(offset, offset + pending.count))
+            offset += pending.count
+            self._run_here([pending], own)
+
+    async def _run_in_thread(self, batch: list[Pending], columns: Columns) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            try:
+                outputs = await loop.run_in_executor(self._executor, self._run, columns)
+            except RuntimeFailed as error:
+                await self._failed_in_thread(batch, columns, error)
+            else:
+                self._finisher.finish(batch, columns, outputs)
+        finally:
+            self._running = None
+            self._go_on()
+
+    async def _failed_in_thread(self, batch: list[Pending], columns: Columns, error: RuntimeFailed) -> None:
+        if len(batch) == 1:
+            self._finisher.fail(batch[0], columns, error)
+            return
+        offset = 0
+        for pending in batch:
+            own = self._layout.take(columns, slice(offset, offset + pending.count))
+            offset += pending.count
+            try:
+                outputs = await asyncio.get_running_loop().run_in_executor(self._executor, self._run, own)
+            except RuntimeFailed as its_own:
+                self._finisher.fail(pending, own, its_own)
+            else:
+                self._finisher.finish([pending], own, outputs)

@@ -1,0 +1,206 @@
+"""One HTTP request and its answer on the hot path: raw ASGI, no framework.
+
+What `services.kernel.http.guard` checks for the control plane is checked here for the data plane, in one pass over the
+headers: Host, Origin, the body's kind and size.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.types import Receive, Scope, Send
+
+from services.kernel.errors import (
+    Forbidden,
+    Overloaded,
+    TooLarge,
+    TrimtabError,
+    Unavailable,
+    Undecodable,
+    UnsupportedMedia,
+)
+from services.kernel.http.guard import allowed_hosts
+from services.kernel.http.problems import PROBLEM_JSON, status_of
+from services.kernel.settings import Settings
+from services.serving.served import Answer
+
+JSON = b"application/json"
+OCTETS = b"application/octet-stream"
+
+Headers = list[tuple[bytes, bytes]]
+Encode = Callable[[int, TrimtabError], tuple[int, bytes, bytes]]
+"""(HTTP status, error) -> status, media type and body of the answer."""
+
+_SAFETY: Headers = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+]
+_CLOSE = (b"connection", b"close")
+
+
+class HungUp(Exception):
+    """The client is gone; there is nobody to answer."""
+
+
+class TimedOut(Unavailable):
+    """The answer took longer than the request allowed."""
+
+    code = "timed-out"
+
+
+class Gate:
+    """What may pass. `draining` makes every answer end its connection."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.hosts = allowed_hosts(settings)
+        self.max_body_bytes = settings.max_body_bytes
+        self.draining = False
+        self._known_hosts: set[bytes] = set()
+
+    def host_passes(self, value: bytes) -> bool:
+        """Whether the Host header names this server. What passed once is remembered, a bounded number of them."""
+        if value in self._known_hosts:
+            return True
+        if "*" in self.hosts or _host_name(value) in self.hosts:
+            if len(self._known_hosts) < 100:
+                self._known_hosts.add(value)
+            return True
+        return False
+
+
+class Exchange:
+    """A request being answered. Headers that matter here are attributes; absent ones are None."""
+
+    __slots__ = ("_gate", "_receive", "_send", "authorization", "binary_header_length", "content_length", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, gate: Gate) -> None:
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self._gate = gate
+        self.authorization: str | None = None
+        self.binary_header_length: bytes | None = None
+        self.content_length = 0
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return str(self.scope["method"])
+
+    def check(self, *, any_content: bool = False) -> None:
+        """Read the headers. Raises `BadHost`, `Forbidden` (Origin), `UnsupportedMedia`, `TooLarge`.
+
+        `any_content`: the Content-Type says nothing here (protocol V2: clients send none, or octet-stream).
+        """
+        host = False
+        for name, value in self.scope["headers"]:
+            if name == b"host":
+                host = self._gate.host_passes(value)
+            elif name == b"content-type":
+                if not (any_content or value.startswith(JSON)):
+                    kind = value[:100].decode("latin-1")
+                    raise UnsupportedMedia(f"the content type {kind!r} is never read here: send application/json")
+            elif name == b"content-length":
+                self.content_length = int(value) if value.isdigit() else 0
+                if self.content_length > self._gate.max_body_bytes:
+                    raise self._too_large()
+            elif name == b"authorization":
+                self.authorization = value.decode("latin-1")
+            elif name == b"inference-header-content-length":
+                self.binary_header_length = value
+            elif name == b"content-encoding":
+                if value.lower() != b"identity":
+                    raise UnsupportedMedia("compressed bodies are not read yet: send the body as it is")
+            elif name == b"origin" and _host_name(urlsplit(value).netloc) not in self._gate.hosts:
+                raise Forbidden(f"pages of {value[:200].decode('latin-1')} may not ask here")
+        if not host:
+            raise BadHost("this server does not answer for the Host that the request names: see TRIMTAB_ALLOWED_HOSTS")
+
+    def header(self, name: str) -> str | None:
+        """Any request header, by its name."""
+        wanted = name.lower().encode("latin-1", "replace")
+        return next((v.decode("latin-1") for k, v in self.scope["headers"] if k == wanted), None)
+
+    async def body(self) -> bytes:
+        """The whole body. Raises `TooLarge` as soon as it is over the limit, `HungUp`."""
+        message = await self._receive()
+        if message["type"] != "http.request":
+            raise HungUp
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            return body
+        chunks, size = [body], len(body)
+        while message.get("more_body", False):
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise HungUp
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > self._gate.max_body_bytes:
+                raise self._too_large()
+        return b"".join(chunks)
+
+    async def wait(
+        self, future: "asyncio.Future[Answer]", *, queued: bool, timeout_seconds: float | None = None
+    ) -> Answer:
+        """The answer; when it is `queued` behind a run, a client that hangs up leaves the queue.
+
+        Raises `HungUp`, `TimedOut` and whatever the future raises.
+        """
+        if not queued and timeout_seconds is None:
+            return await future
+        gone: asyncio.Future[Any] = asyncio.ensure_future(self._receive())
+        both: list[asyncio.Future[Any]] = [future, gone]
+        try:
+            await asyncio.wait(both, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hung_up = gone.done()
+            gone.cancel()
+        if future.done():
+            return future.result()
+        future.cancel()
+        if hung_up:
+            raise HungUp
+        raise TimedOut(f"no answer within {timeout_seconds:g} s")
+
+    async def answer(self, body: bytes, *, status: int = 200, kind: bytes = JSON, extra: Headers | None = None) -> None:
+        """Send the answer."""
+        headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *_SAFETY]
+        if extra:
+            headers += extra
+        if self._gate.draining:
+            headers.append(_CLOSE)
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def refuse(self, error: TrimtabError, encode: Encode) -> None:
+        """Answer with an error; `encode` gives its status, media type and body."""
+        status, kind, body = encode(status_of(error), error)
+        extra: Headers = []
+        if status == 503:
+            seconds = error.retry_after_seconds if isinstance(error, Overloaded) else 2.0
+            extra.append((b"retry-after", str(max(1, round(seconds))).encode()))
+        elif status == 401:
+            extra.append((b"www-authenticate", b"Bearer"))
+        elif status == 413:
+            extra.append(_CLOSE)  # the rest of the body is not read
+        await self.answer(body, status=status, kind=kind, extra=extra)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body is over {self._gate.max_body_bytes} bytes: see TRIMTAB_MAX_BODY_BYTES")
+
+
+class BadHost(Undecodable):
+    """The Host header names another server."""
+
+    code = "unknown-host"
+
+
+def _host_name(netloc: bytes) -> str:
+    text = netloc.decode("latin-1").rpartition("@")[2].lower()
+    return text.partition("]")[0] + "]" if text.startswith("[") else text.partition(":")[0]
+
+
+PROBLEM = PROBLEM_JSON.encode()

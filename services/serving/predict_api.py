@@ -1,0 +1,216 @@
+"""`POST /mlops/predict` and `/mlops/predict/batch`: named features in; label, probabilities and prediction id out."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from services.kernel.errors import InvalidInput, NotBuilt, TooLarge, TrimtabError
+from services.serving.catalog import Catalog, Chosen
+from services.serving.columns import Row
+from services.serving.exchange import PROBLEM, Exchange
+from services.serving.inputs import load_leniently
+from services.serving.served import Answer, ServedVersion
+
+Authorize = Callable[[str | None, str, str | None], None]
+"""(Authorization header, scope, model id) -> None, or raises `Unauthenticated` or `Forbidden`."""
+
+
+class _Options(msgspec.Struct, kw_only=True):
+    """What both requests may say beside the input, in either spelling."""
+
+    model_id: str | None = None
+    modelId: str | None = None
+    version: str | None = None
+    timeout_ms: float | None = None
+    timeoutMs: float | None = None
+    explain: bool = False
+
+    @property
+    def model(self) -> str:
+        found = self.model_id if self.model_id is not None else self.modelId
+        if found is None:
+            raise InvalidInput("the request must name its model: modelId")
+        return found
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        found = self.timeout_ms if self.timeout_ms is not None else self.timeoutMs
+        if found is not None and not 0 < found <= 3_600_000:
+            raise InvalidInput("timeoutMs must be more than 0 and at most 3600000")
+        return None if found is None else found / 1000
+
+    def check(self) -> None:
+        if self.explain:
+            raise NotBuilt("explanations are not built in this release: leave `explain` out")
+
+
+class _PredictRequest(_Options, kw_only=True):
+    input: msgspec.Raw
+
+
+class _BatchRequest(_Options, kw_only=True):
+    inputs: list[msgspec.Raw]
+
+
+class PredictAnswer(msgspec.Struct):
+    """One prediction as it is answered. `prediction` is a class, or a number in regression."""
+
+    prediction: str | float
+    probabilities: dict[str, float] | None
+    model_id: str
+    version: str
+    route: str
+    prediction_id: str
+    latency_ms: float
+    cached: bool
+    fallback: bool
+
+
+class _BatchAnswer(msgspec.Struct):
+    predictions: list[PredictAnswer]
+
+
+_decode_one = msgspec.json.Decoder(_PredictRequest).decode
+_decode_many = msgspec.json.Decoder(_BatchRequest).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class PredictApi:
+    """The two routes over a catalog."""
+
+    def __init__(self, catalog: Catalog, authorize: Authorize, max_rows: int) -> None:
+        self._catalog = catalog
+        self._authorize = authorize
+        self._max_rows = max_rows
+
+    async def predict(self, exchange: Exchange) -> None:
+        """Answer one row. Raises `TrimtabError`."""
+        body = await exchange.body()
+        started = time.perf_counter()
+        try:
+            request = _decode_one(body)
+            given: object = request.input
+            options: _Options = request
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            options, given = _slowly(body, "input", error)
+        self._authorize(exchange.authorization, "predict", options.model)
+        options.check()
+        chosen = self._choose(exchange, options, given)
+        row = _row(chosen.served, given, "")
+        answer = await self._ask(exchange, chosen, (row,), started, options.timeout_seconds)
+        await exchange.answer(_encode(_answers(answer, started)[0]))
+
+    async def predict_batch(self, exchange: Exchange) -> None:
+        """Answer many rows, all by one route. Raises `TrimtabError`."""
+        body = await exchange.body()
+        started = time.perf_counter()
+        try:
+            request = _decode_many(body)
+            given: Sequence[object] = request.inputs
+            options: _Options = request
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            options, rows_given = _slowly(body, "inputs", error)
+            if not isinstance(rows_given, list):
+                raise InvalidInput("inputs must be a list of objects") from error
+            given = rows_given
+        self._authorize(exchange.authorization, "predict", options.model)
+        options.check()
+        if not given:
+            raise InvalidInput("inputs is empty: send at least one row")
+        if len(given) > self._max_rows:
+            raise TooLarge(f"inputs has {len(given)} rows; at most {self._max_rows} are taken in one request")
+        chosen = self._choose(exchange, options, given[0])
+        rows = [_row(chosen.served, value, f"inputs[{i}]: ") for i, value in enumerate(given)]
+        answer = await self._ask(exchange, chosen, rows, started, options.timeout_seconds)
+        await exchange.answer(_encode(_BatchAnswer(_answers(answer, started))))
+
+    def _choose(self, exchange: Exchange, options: _Options, given: object) -> Chosen:
+        model_id = options.model
+        sticky = self._catalog.deployed(model_id).plan.sticky_key
+        key = None if sticky is None else exchange.header(sticky) or _feature_text(given, sticky)
+        return self._catalog.choose(model_id, options.version, key)
+
+    async def _ask(
+        self, exchange: Exchange, chosen: Chosen, rows: Sequence[Row], started: float, timeout_seconds: float | None
+    ) -> Answer:
+        try:
+            queued = chosen.served.batcher.busy
+            future = self._catalog.ask(chosen, len(rows), rows, None, started)
+            return await exchange.wait(future, queued=queued, timeout_seconds=timeout_seconds)
+        except TrimtabError as error:
+            return await self._catalog.fall_back(chosen, error, len(rows), rows, None, started)
+
+
+def encode_problem(status: int, error: TrimtabError) -> tuple[int, bytes, bytes]:
+    """A problem document (RFC 9457): its status, media type and bytes."""
+    document = {
+        "type": f"urn:trimtab:error:{error.code}",
+        "title": (type(error).__doc__ or "").strip().rstrip("."),
+        "status": status,
+        "detail": error.detail,
+        "code": error.code,
+        **error.facts,
+    }
+    return status, PROBLEM, _encode(document)
+
+
+def _slowly(body: bytes, field: str, error: Exception) -> tuple[_Options, Any]:
+    """Read what the fast decoder refused: to name the mistake, or because it is JSON with NaN in it."""
+    document = load_leniently(body)
+    if not isinstance(document, dict):
+        raise InvalidInput("the body must be an object with modelId and " + field) from error
+    if field not in document:
+        raise InvalidInput(f"the request lacks the field {field!r}") from error
+    given = document.pop(field)
+    try:
+        return msgspec.convert(document, _Options), given
+    except msgspec.ValidationError as wrong:
+        raise InvalidInput(f"the request does not fit: {wrong}") from wrong
+
+
+def _row(served: ServedVersion, given: object, where: str) -> Row:
+    try:
+        return served.reader.read(given) if isinstance(given, msgspec.Raw) else served.reader.read_value(given)
+    except TrimtabError as error:
+        served.measures.failed(error.code)
+        error.detail = where + error.detail
+        raise
+
+
+def _feature_text(given: object, feature: str) -> str | None:
+    document = load_leniently(bytes(given)) if isinstance(given, msgspec.Raw) else given
+    value = document.get(feature) if isinstance(document, dict) else None
+    return None if value is None else str(value)
+
+
+def _answers(answer: Answer, started: float) -> list[PredictAnswer]:
+    batch, served = answer.batch, answer.served
+    classes = served.outputs.classes
+    latency_ms = round((time.perf_counter() - started) * 1000, 3)
+    answers = []
+    for row in range(answer.count):
+        place = answer.start + row
+        prediction: str | float
+        if classes is None:
+            assert batch.meaning.values is not None
+            prediction, probabilities = float(batch.meaning.values[place]), None
+        else:
+            prediction = classes[batch.label_codes[place]]
+            by_row = batch.probabilities
+            probabilities = None if by_row is None else dict(zip(classes, by_row[place], strict=True))
+        answers.append(
+            PredictAnswer(
+                prediction,
+                probabilities,
+                served.model_id,
+                served.version,
+                answer.route,
+                answer.prediction_id(row),
+                latency_ms,
+                False,
+                answer.fallback,
+            )
+        )
+    return answers

@@ -1,0 +1,60 @@
+"""Which route answers a request. Pure.
+
+A request without a sticky key draws a route with probability proportional to the weights. One with a key gets the same
+route every time, on every replica, by weighted rendezvous hashing: each route scores `-weight / ln(u)`, where `u` in
+(0, 1) is a hash of (model, key, route name), and the highest score wins. Routes win keys in proportion to their
+weights, and when one weight changes only the keys that must move do: raising a canary from 10 to 20 % moves keys to it
+and between no others.
+
+Sources: Thaler and Ravishankar, "Using name-based mappings to increase hit rates" (1998), rendezvous hashing;
+Schindelhauer and Schomaker, "Weighted distributed hash tables" (2005), the logarithmic weighting.
+"""
+
+import math
+from bisect import bisect_right
+from hashlib import blake2b
+from itertools import accumulate
+
+from schemas.events import DeploymentWanted, Route
+
+SHADOW = "shadow"
+FALLBACK = "fallback"
+PINNED = "pinned"
+"""The route name of a request that asked for a version by number."""
+
+
+class RoutePlan:
+    """The routes of one model's deployment, ready to choose from."""
+
+    def __init__(self, wanted: DeploymentWanted) -> None:
+        self.model_id = wanted.model_id
+        self.revision = wanted.revision
+        self.sticky_key = wanted.sticky_key
+        self.routes = tuple(route for route in wanted.routes if route.weight > 0) or wanted.routes[:1]
+        self.shadow = wanted.shadow
+        self.fallback = wanted.fallback
+        self._all = wanted.routes
+        self._bounds = list(accumulate(route.weight for route in self.routes))
+        self._only = self.routes[0] if len(self.routes) == 1 else None
+
+    def choose(self, key: str | None, draw: float) -> Route:
+        """The route of one request. `draw` is uniform in [0, 1); it decides when there is no `key`."""
+        if self._only is not None:
+            return self._only
+        if key is not None:
+            return max(self.routes, key=lambda route: self._score(route, key))
+        place = bisect_right(self._bounds, draw * self._bounds[-1])
+        return self.routes[min(place, len(self.routes) - 1)]
+
+    def _score(self, route: Route, key: str) -> float:
+        digest = blake2b(f"{self.model_id}\0{key}\0{route.name}".encode(), digest_size=8).digest()
+        uniform = (int.from_bytes(digest, "big") + 1) / (2**64 + 1)
+        return -route.weight / math.log(uniform) if uniform < 1 else math.inf
+
+    def instead_of(self, version: str) -> Route | None:
+        """Where a request goes when `version` failed it: the fallback, unless that is what failed."""
+        return self.fallback if self.fallback is not None and self.fallback.version != version else None
+
+    def every_route(self) -> list[Route]:
+        """All routes whose versions have to be in memory, the ones without weight, shadow and fallback included."""
+        return [*self._all, *(route for route in (self.shadow, self.fallback) if route is not None)]

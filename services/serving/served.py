@@ -1,0 +1,220 @@
+"""One version in memory: its runtime, batcher, readers and measures; from validated rows to a logged answer."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.features import Signature
+from schemas.predictions import prediction_id
+from services.kernel.errors import InvalidInput, Overloaded, TrimtabError, Unavailable
+from services.serving.batcher import Batcher, BatchLimits, Pending
+from services.serving.blocks import RowFormat
+from services.serving.columns import Columns, Layout, Row
+from services.serving.inputs import Policy, RowReader
+from services.serving.measures import Measures
+from services.serving.outputs import Meaning, OutputReader
+from services.serving.predlog import ModelLog, Syncer
+from services.serving.runtime import Array, Runtime, RuntimeFailed
+
+
+class Finished:
+    """One batch that ran and is in the log. Lists are made once a batch and shared by its answers."""
+
+    __slots__ = ("_label_codes", "_outputs", "_probabilities", "first_sequence", "incarnation", "meaning", "outputs")
+
+    def __init__(self, outputs: list[Array], meaning: Meaning, incarnation: str, first_sequence: int) -> None:
+        self.outputs = outputs
+        self.meaning = meaning
+        self.incarnation = incarnation
+        self.first_sequence = first_sequence
+        self._outputs: list[list[list[Any]]] | None = None
+        self._probabilities: list[list[float]] | None = None
+        self._label_codes: list[int] | None = None
+
+    @property
+    def output_rows(self) -> list[list[list[Any]]]:
+        """Every output as a list with one flattened list a row."""
+        if self._outputs is None:
+            self._outputs = [output.reshape(output.shape[0], -1).tolist() for output in self.outputs]
+        return self._outputs
+
+    @property
+    def label_codes(self) -> list[int]:
+        """Index of the predicted class, by row."""
+        if self._label_codes is None:
+            assert self.meaning.codes is not None
+            self._label_codes = self.meaning.codes.tolist()
+        return self._label_codes
+
+    @property
+    def probabilities(self) -> list[list[float]] | None:
+        """Probabilities by row and class, or None."""
+        if self._probabilities is None and self.meaning.probabilities is not None:
+            self._probabilities = self.meaning.probabilities.tolist()
+        return self._probabilities
+
+
+@dataclass(slots=True)
+class Answer:
+    """The answer to one request: rows `start .. start + count` of a finished batch."""
+
+    served: "ServedVersion"
+    route: str
+    batch: Finished
+    start: int
+    count: int
+    fallback: bool = False
+
+    def prediction_id(self, row: int) -> str:
+        """The id of the request's row number `row`."""
+        return prediction_id(self.batch.incarnation, self.batch.first_sequence + self.start + row)
+
+
+class ServedVersion:
+    """A loaded version. Lives on the event loop."""
+
+    def __init__(
+        self,
+        model_id: str,
+        version: str,
+        signature: Signature,
+        runtime: Runtime,
+        model_log: ModelLog,
+        executor: Executor,
+        *,
+        limits: BatchLimits | None = None,
+        policy: Policy = "reject",
+        syncer: Syncer | None = None,
+    ) -> None:
+        self.model_id = model_id
+        self.version = version
+        self.signature = signature
+        self.layout = Layout(signature)
+        self.outputs = OutputReader(signature)
+        self.reader = RowReader(signature, policy, model_log.skew.count)
+        self.measures = Measures(model_id, version)
+        self.memory_bytes: int | None = None
+        self._log = model_log
+        self._form = RowFormat(signature)
+        self._runtime = runtime
+        self._syncer = syncer
+        self.batcher = Batcher(runtime, self.layout, self, executor, limits or BatchLimits())
+
+    def ask(
+        self, count: int, rows: Sequence[Row] | None, columns: Columns | None, route: str, started: float
+    ) -> "asyncio.Future[Answer]":
+        """Queue validated rows. The future gives the `Answer` or raises what `Finisher.fail` was told.
+
+        Raises `Overloaded` and `TooLarge` at once.
+        """
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.batcher.submit(Pending(count, rows, columns, route, started, future))
+        return future
+
+    def finish(self, batch: list[Pending], columns: Columns, outputs: list[Array]) -> None:
+        """See `batcher.Finisher`: log the rows, then answer."""
+        try:
+            meaning = self.outputs.read(outputs)
+        except RuntimeFailed as error:
+            offset = 0
+            for pending in batch:
+                own = self.layout.take(columns, slice(offset, offset + pending.count))
+                offset += pending.count
+                self.fail(pending, own, RuntimeFailed(error.detail))
+            return
+        latencies_us = _latencies(batch, columns.rows)
+        try:
+            first = self._append(batch, columns, meaning, latencies_us, None)
+        except Overloaded as error:
+            self._refuse(batch, error)
+            return
+        finished = Finished(outputs, meaning, self._log.incarnation, first)
+        segment = self._log.current
+        if self._syncer is None or segment is None:
+            self._resolve(batch, finished, latencies_us)
+        else:
+            self._syncer.after_sync(segment, lambda error: self._synced(error, batch, finished, latencies_us))
+
+    def fail(self, pending: Pending, columns: Columns, error: TrimtabError) -> None:
+        """See `batcher.Finisher`: the model's failures are logged with their inputs, the caller's are counted."""
+        self.measures.failed(error.code)
+        if isinstance(error, InvalidInput):
+            for name in self.layout.misfitting_features(columns):
+                self._log.skew.count(name)
+        else:
+            try:
+                self._append([pending], columns, None, _latencies([pending], columns.rows), error.code)
+            except Overloaded as full:
+                error = full
+        if not pending.future.done():
+            pending.future.set_exception(error)
+
+    def close(self) -> None:
+        """Free the runtime. The batcher must be idle."""
+        self._runtime.close()
+
+    def _append(
+        self,
+        batch: list[Pending],
+        columns: Columns,
+        meaning: Meaning | None,
+        latencies_us: NDArray[np.uint32],
+        error: str | None,
+    ) -> int:
+        routes, codes = _routes(batch)
+        return self._log.append(
+            self._form,
+            version=self.version,
+            routes=routes,
+            route_codes=codes,
+            latencies_us=latencies_us,
+            columns=columns,
+            meaning=meaning,
+            error=error,
+        )
+
+    def _refuse(self, batch: list[Pending], error: Overloaded) -> None:
+        for pending in batch:
+            self.measures.failed(error.code)
+            if not pending.future.done():
+                pending.future.set_exception(Overloaded(error.detail, error.retry_after_seconds))
+
+    def _synced(
+        self, error: OSError | None, batch: list[Pending], finished: Finished, latencies_us: NDArray[np.uint32]
+    ) -> None:
+        if error is None:
+            self._resolve(batch, finished, latencies_us)
+            return
+        for pending in batch:
+            self.measures.failed(Unavailable.code)
+            if not pending.future.done():
+                pending.future.set_exception(Unavailable(f"the disk did not keep the prediction: {error.strerror}"))
+
+    def _resolve(self, batch: list[Pending], finished: Finished, latencies_us: NDArray[np.uint32]) -> None:
+        self.measures.answered(len(batch), latencies_us)
+        start = 0
+        for pending in batch:
+            if not pending.future.done():
+                pending.future.set_result(Answer(self, pending.route, finished, start, pending.count))
+            start += pending.count
+
+
+def _latencies(batch: list[Pending], rows: int) -> NDArray[np.uint32]:
+    now = time.perf_counter()
+    by_request = np.array([min((now - pending.started) * 1e6, 4e9) for pending in batch], dtype=np.uint32)
+    return by_request if rows == len(batch) else np.repeat(by_request, [pending.count for pending in batch])
+
+
+def _routes(batch: list[Pending]) -> tuple[list[str], NDArray[np.uint8] | None]:
+    first = batch[0].route
+    if all(pending.route == first for pending in batch):
+        return [first], None
+    names = sorted({pending.route for pending in batch})
+    codes = np.array([names.index(pending.route) for pending in batch], dtype=np.uint8)
+    return names, np.repeat(codes, [pending.count for pending in batch])

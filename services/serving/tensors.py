@@ -1,0 +1,115 @@
+"""Open Inference Protocol V2 tensors <-> arrays: JSON data, flat or nested, and raw binary data.
+
+Binary data is little-endian and row-major; BOOL is one byte an element; a BYTES element is its length as uint32 and
+then its bytes. FP16 exists only in binary. Source: Open Inference Protocol, "Tensor Data" and the binary tensor data
+extension.
+"""
+
+import array
+import math
+import struct
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from schemas.features import DType, Feature
+from services.kernel.errors import InvalidInput
+from services.serving.columns import numpy_dtype
+from services.serving.inputs import load_leniently, tensor
+from services.serving.runtime import Array
+
+MAX_ELEMENTS = 1 << 28
+
+_V2_NAMES = {dtype.v2: dtype for dtype in DType}
+_FLOATS = msgspec.json.Decoder(list[float]).decode
+_ARRAY_CODES = {DType.FLOAT32: "f", DType.FLOAT64: "d"}
+
+
+def checked_rows(feature: Feature, name: str, shape: list[int], datatype: str) -> int:
+    """The number of rows of an input tensor. Raises `InvalidInput` when its shape or type is not the feature's."""
+    if datatype not in _V2_NAMES:
+        raise InvalidInput(f"input {name!r}: {datatype[:50]!r} is not a datatype of the protocol")
+    if _V2_NAMES[datatype] is not feature.dtype:
+        raise InvalidInput(f"input {name!r} is {datatype}; this model takes {feature.dtype.v2}")
+    if not shape or shape[0] < 1 or math.prod(shape) > MAX_ELEMENTS:
+        raise InvalidInput(f"input {name!r}: the shape {shape[:8]} is empty, negative or too large")
+    if tuple(shape[1:]) != feature.shape and not (feature.shape == () and shape[1:] == [1]):
+        wanted = [-1, *(feature.shape or (1,))]
+        raise InvalidInput(f"input {name!r} has the shape {shape[:8]}; this model takes {wanted}")
+    return shape[0]
+
+
+def from_json(feature: Feature, rows: int, data: object) -> Array:
+    """The array `[rows, *shape]` of a tensor's JSON data (raw JSON or parsed). Raises `InvalidInput`."""
+    if isinstance(data, msgspec.Raw):
+        code = _ARRAY_CODES.get(feature.dtype)
+        if code is not None:
+            try:
+                values = _FLOATS(data)
+            except (msgspec.DecodeError, RecursionError):
+                pass  # nested, or wrong: the slow reader knows
+            else:
+                if len(values) == rows * feature.size:
+                    flat = np.frombuffer(array.array(code, values), dtype=feature.dtype.value)
+                    return flat.reshape(rows, *feature.shape)
+        data = load_leniently(bytes(data))
+    if feature.shape == () and isinstance(data, list) and data and isinstance(data[0], list):
+        data = [value for row in data for value in (row if isinstance(row, list) else [row])]
+    return tensor(feature, data, rows)
+
+
+def from_binary(feature: Feature, rows: int, raw: memoryview) -> Array:
+    """The array `[rows, *shape]` of a tensor's binary data. Raises `InvalidInput`."""
+    shape = (rows, *feature.shape)
+    if feature.dtype is DType.STRING:
+        values = np.empty(rows * feature.size, dtype=object)
+        values[:] = _strings(feature.name, raw, rows * feature.size)
+        return values.reshape(shape)
+    kind = numpy_dtype(feature.dtype).newbyteorder("<")
+    if len(raw) != math.prod(shape) * kind.itemsize:
+        wanted = math.prod(shape) * kind.itemsize
+        raise InvalidInput(f"input {feature.name!r} has {len(raw)} bytes; its shape needs {wanted}")
+    if feature.dtype is DType.BOOL and raw.nbytes and max(raw) > 1:
+        raise InvalidInput(f"input {feature.name!r}: a BOOL byte is 0 or 1")
+    return np.frombuffer(raw, dtype=kind).reshape(shape)
+
+
+def to_binary(output: Array) -> bytes:
+    """The binary data of an output."""
+    if output.dtype.kind in "OUS":
+        encoded = [str(value).encode() for value in output.reshape(-1).tolist()]
+        return b"".join(struct.pack("<I", len(item)) + item for item in encoded)
+    return np.ascontiguousarray(output, dtype=output.dtype.newbyteorder("<")).tobytes()
+
+
+def filled(feature: Feature, rows: int) -> Array:
+    """What stands for an input that a request leaves out. Raises `InvalidInput` unless it may be missing."""
+    if not feature.nullable:
+        raise InvalidInput(f"the request lacks the input {feature.name!r}")
+    return np.full((rows, *feature.shape), feature.missing, dtype=numpy_dtype(feature.dtype))
+
+
+def datatype_of(dtype: "np.dtype[Any]") -> str:
+    """The protocol's name of an array's element type."""
+    return DType.STRING.v2 if dtype.kind in "OUS" else DType(dtype.name).v2
+
+
+def _strings(name: str, raw: memoryview, count: int) -> list[str]:
+    values: list[str] = []
+    at = 0
+    while at < len(raw) and len(values) < count:
+        if at + 4 > len(raw):
+            break
+        length = int.from_bytes(raw[at : at + 4], "little")
+        at += 4
+        if at + length > len(raw):
+            break
+        try:
+            values.append(bytes(raw[at : at + length]).decode())
+        except UnicodeDecodeError as error:
+            raise InvalidInput(f"input {name!r}: a BYTES element is not UTF-8") from error
+        at += length
+    if len(values) != count or at != len(raw):
+        raise InvalidInput(f"input {name!r}: the bytes do not hold {count} BYTES elements")
+    return values
