@@ -3,6 +3,7 @@
 import gzip
 import json
 import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from services.kernel.errors import InvalidInput
 from services.trainer.reading import read_rows
 
 CSV = "size,kind,open,label\n1,tcp,true,a\n,udp,,b\n2.5,,false,a\ninf,tcp,true,b\n"
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {"csv": bytes, "xz": lzma.compress, "gz": gzip.compress}
 
 
 def _nowhere(reference: str) -> Path:
@@ -25,7 +27,7 @@ def _read(path: Path) -> pa.Table:
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.csv.xz", "rows.csv.gz"])
 def test_csv_plain_and_compressed(tmp_path: Path, name: str) -> None:
-    compress = {"csv": bytes, "xz": lzma.compress, "gz": gzip.compress}[name.rsplit(".", 1)[1]]
+    compress = COMPRESS[name.rsplit(".", 1)[1]]
     (tmp_path / name).write_bytes(compress(CSV.encode()))
     assert _read(tmp_path / name).to_pydict() == {
         "size": [1.0, None, 2.5, None],
