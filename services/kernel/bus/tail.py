@@ -36,8 +36,8 @@ async def assign_all(
     deadline = asyncio.get_running_loop().time() + wait_seconds
     for topic in topics:
         while True:
-            await consumer._client.fetch_all_metadata()
-            numbers = consumer._client.cluster.partitions_for_topic(topic)
+            cluster = await consumer._client.fetch_all_metadata()
+            numbers = cluster.partitions_for_topic(topic)
             if numbers:
                 assigned += [TopicPartition(topic, number) for number in sorted(numbers)]
                 break
