@@ -5,7 +5,6 @@ whole worker); what a test does in it is kept apart by a topic prefix, a databas
 """
 
 import asyncio
-import os
 import shutil
 import tempfile
 import uuid
@@ -19,13 +18,14 @@ from tests.object_store import S3Server, running_s3_server
 from trimtab.local.broker import LocalBroker
 from trimtab.local.broker_jars import ensure_jars, jar_cache
 from trimtab.local.ports import free_ports
+from trimtab.local.settings import LocalSettings
 
 
 @pytest.fixture(scope="session")
 def broker_jars() -> Path:
     """The directory with the broker's jars: the user's own cache, filled once."""
-    cache = Path(os.environ.get("TRIMTAB_CACHE_DIR") or Path.home() / ".cache" / "trimtab")
-    return ensure_jars(jar_cache(cache), mirror_url=os.environ.get("TRIMTAB_MAVEN_MIRROR"))
+    settings = LocalSettings()
+    return ensure_jars(jar_cache(settings.cache_dir), mirror_url=settings.maven_mirror)
 
 
 @pytest.fixture(scope="session")
