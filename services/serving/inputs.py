@@ -218,6 +218,14 @@ def _tensor(feature: Feature, values: object, shape: tuple[int, ...]) -> Array:
     size = math.prod(shape)
     if len(flat) != size:
         raise _Misfit(f"must hold {size} values for shape {list(shape)}, not {len(flat)}")
+    kinds = set(map(type, flat))
+    if feature.dtype in _FLOAT_MAX and kinds <= {int, float}:
+        try:
+            array = np.array(flat, dtype=np.float64)
+        except OverflowError as error:
+            raise _Misfit(f"holds a number that does not fit {feature.dtype.value}") from error
+        if (np.abs(array) <= _FLOAT_MAX[feature.dtype]).all():
+            return array.astype(feature.dtype.value).reshape(shape)
     # NaN is the one way to write a missing element, so null is read as NaN where the feature is nullable.
     null = feature.missing if feature.nullable else None
     fitted = [null if v is None and null is not None else _scalar(feature.dtype, v) for v in flat]

@@ -24,6 +24,8 @@ from services.serving.predict_api import Authorize
 from services.serving.runtime import Array
 from services.serving.served import Answer, ServedVersion
 
+_MOST_PATHS = 1000
+_ABSENT = msgspec.Raw(b"")
 _BINARY_LENGTH = b"inference-header-content-length"
 
 
@@ -39,7 +41,7 @@ class _RawTensor(msgspec.Struct):
     name: str
     shape: list[int]
     datatype: str
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = _ABSENT
     parameters: dict[str, Any] | None = None
 
 
@@ -95,15 +97,23 @@ class ProtocolV2:
         self._authorize = authorize
         self._server_name = server_name
         self._ready = ready
+        self._infer_paths: dict[str, tuple[str, str | None]] = {}
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request under `/v2`. Raises `TrimtabError`."""
+        path = exchange.scope["path"]
+        known = self._infer_paths.get(path)
+        if known is not None and exchange.method == "POST":
+            await self._infer(exchange, *known)
+            return
         parts = [unquote(part) for part in _raw_path(exchange).strip("/").split("/")]
         match (exchange.method, *parts[1:]):
             case ("POST", "models", model, "infer"):
                 await self._infer(exchange, model, None)
+                self._remember(path, model, None)
             case ("POST", "models", model, "versions", version, "infer"):
                 await self._infer(exchange, model, version)
+                self._remember(path, model, version)
             case ("GET" | "HEAD", "health", "live"):
                 await exchange.answer(_encode({"live": True, "ready": self._ready()}))
             case ("GET" | "HEAD", "health", "ready"):
@@ -126,6 +136,11 @@ class ProtocolV2:
             case _:
                 self._authorize(exchange.authorization, "read", None)
                 raise NotFound(f"the protocol has no {exchange.method} {exchange.scope['path'][:200]}")
+
+    def _remember(self, path: str, model: str, version: str | None) -> None:
+        """A path that led to a model need not be taken apart again. Only plain ones, and a bounded number."""
+        if "%" not in path and len(self._infer_paths) < _MOST_PATHS:
+            self._infer_paths[path] = (model, version)
 
     def _server(self) -> dict[str, object]:
         from importlib.metadata import PackageNotFoundError, version
@@ -224,7 +239,7 @@ def _read(exchange: Exchange, body: bytes) -> "tuple[_Request | _SlowRequest, me
 
 
 def _columns(served: ServedVersion, request: "_Request | _SlowRequest", binary: memoryview) -> Columns:
-    features = {feature.name: feature for feature in served.signature.inputs}
+    features = served.features
     arrays: dict[str, Array] = {}
     rows = 0
     for given in request.inputs:
@@ -238,7 +253,8 @@ def _columns(served: ServedVersion, request: "_Request | _SlowRequest", binary: 
             raise InvalidInput(f"input {given.name!r} has {its_rows} rows, the inputs before it {rows}")
         rows = its_rows
         size = (given.parameters or {}).get("binary_data_size")
-        if (size is None) == (given.data is None):
+        absent = given.data is None or given.data is _ABSENT
+        if (size is None) == absent:
             raise InvalidInput(f"input {given.name!r} must have exactly one of data and binary_data_size")
         if size is None:
             arrays[given.name] = tensors.from_json(feature, rows, given.data)
@@ -251,10 +267,10 @@ def _columns(served: ServedVersion, request: "_Request | _SlowRequest", binary: 
         raise InvalidInput(f"{len(binary)} bytes of binary data belong to no input")
     if not rows:
         raise InvalidInput("inputs is empty: send at least one tensor")
-    ordered = [
-        arrays[feature.name] if feature.name in arrays else tensors.filled(feature, rows)
-        for feature in served.signature.inputs
-    ]
+    if len(arrays) == len(features):
+        ordered = [arrays[name] for name in features]
+    else:
+        ordered = [arrays[n] if n in arrays else tensors.filled(feature, rows) for n, feature in features.items()]
     return served.layout.from_arrays(ordered, rows)
 
 
@@ -263,7 +279,7 @@ async def _respond(exchange: Exchange, request: "_Request | _SlowRequest", answe
     parameters: dict[str, Any] = {"prediction_id": answer.prediction_id(0), "route": answer.route}
     if answer.fallback:
         parameters["fallback"] = True
-    names = [output.name for output in served.signature.outputs]
+    names = served.output_names
     binary_default = bool((request.parameters or {}).get("binary_data_output", False))
     wanted = [(name, binary_default) for name in names]
     if request.outputs:

@@ -36,6 +36,9 @@ class BlockKind(IntEnum):
     GAP = 3
 
 
+_KINDS = frozenset(int(kind) for kind in BlockKind)
+
+
 class LogName(msgspec.Struct, frozen=True):
     """Which log a segment belongs to, and its place in it."""
 
@@ -138,7 +141,7 @@ class Segment:
         while offset + _BLOCK.size <= self.size:
             marker, kind, length, crc = _BLOCK.unpack(os.pread(self._fd, _BLOCK.size, offset))
             end = offset + _BLOCK.size + length
-            if marker != _MARKER or length > _LONGEST_BLOCK or end > self.size or kind not in BlockKind:
+            if marker != _MARKER or length > _LONGEST_BLOCK or end > self.size or kind not in _KINDS:
                 return
             payload = os.pread(self._fd, length, offset + _BLOCK.size)
             offset = end

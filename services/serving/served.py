@@ -95,6 +95,8 @@ class ServedVersion:
         self.model_id = model_id
         self.version = version
         self.signature = signature
+        self.features = {feature.name: feature for feature in signature.inputs}
+        self.output_names = [output.name for output in signature.outputs]
         self.layout = Layout(signature)
         self.outputs = OutputReader(signature)
         self.reader = RowReader(signature, policy, model_log.skew.count)

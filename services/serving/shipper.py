@@ -54,6 +54,7 @@ class _Load:
     rows: list[Rows] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     row_count: int = 0
+    cut_short: bool = False
 
 
 class _Carrier:
@@ -97,9 +98,11 @@ class _Carrier:
                 if self.stopping:
                     self._live.seal()
             while (load := self._next_load()) is not None:
+                more = load.cut_short or load.segment.sealed or self.stopping
                 await self._ship(load)
                 self._finish(load)
-                await asyncio.sleep(0)
+                if not more:
+                    break
             await self._ship_lone_skew()
             self._drop_finished()
             if self._live is None or (self.stopping and not self._segments):
@@ -135,6 +138,7 @@ class _Carrier:
             else:
                 size += len(payload)
                 if not self._add(load, payload, size):
+                    load.cut_short = True
                     break
             load.end = end
         if load.end == segment.acknowledged:

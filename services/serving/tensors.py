@@ -8,6 +8,7 @@ extension.
 import array
 import math
 import struct
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -90,6 +91,7 @@ def filled(feature: Feature, rows: int) -> Array:
     return np.full((rows, *feature.shape), feature.missing, dtype=numpy_dtype(feature.dtype))
 
 
+@cache
 def datatype_of(dtype: "np.dtype[Any]") -> str:
     """The protocol's name of an array's element type."""
     return DType.STRING.v2 if dtype.kind in "OUS" else DType(dtype.name).v2
