@@ -33,6 +33,10 @@ class RuleBroken(ValueError):
     """What was asked breaks a rule of this module; the text is a sentence that says what to do instead."""
 
 
+class Malformed(RuleBroken):
+    """What was asked is wrong in itself, whatever the registry holds."""
+
+
 # stages -----------------------------------------------------------------------------------------------------------
 
 
@@ -110,25 +114,25 @@ class WantedRoutes:
 
 
 def check_routes(wanted: WantedRoutes) -> None:
-    """Raise `RuleBroken` unless the weights are percentages that add up to 100, and names and versions
+    """Raise `Malformed` unless the weights are percentages that add up to 100, and names and versions
     differ.
     """
     if not wanted.routes:
         if wanted.shadow or wanted.fallback:
-            raise RuleBroken("without routes there is nothing to shadow and nothing to fall back from")
+            raise Malformed("without routes there is nothing to shadow and nothing to fall back from")
         return
     for route in wanted.routes:
         if not (math.isfinite(route.weight) and 0 <= route.weight <= 100):
-            raise RuleBroken(f"the weight of route {route.name!r} must be a percentage, 0 to 100")
+            raise Malformed(f"the weight of route {route.name!r} must be a percentage, 0 to 100")
     total = math.fsum(route.weight for route in wanted.routes)
     if abs(total - 100) > WEIGHT_TOLERANCE:
-        raise RuleBroken(f"the weights add up to {total:g} %, not 100 %")
+        raise Malformed(f"the weights add up to {total:g} %, not 100 %")
     for what in ("name", "version"):
         values = [getattr(route, what) for route in wanted.routes]
         if len(set(values)) < len(values):
-            raise RuleBroken(f"two routes have the same {what}")
+            raise Malformed(f"two routes have the same {what}")
     if wanted.shadow and wanted.shadow.version in {route.version for route in wanted.routes}:
-        raise RuleBroken(f"version {wanted.shadow.version} gets traffic already, so it cannot be the shadow")
+        raise Malformed(f"version {wanted.shadow.version} gets traffic already, so it cannot be the shadow")
 
 
 def full_route(route: Route) -> tuple[Route, ...]:
@@ -143,7 +147,7 @@ def with_canary(current: Sequence[Route], canary: Route, percent: float) -> tupl
     deployed, or the canary is what serves everything now.
     """
     if not (math.isfinite(percent) and 0 < percent < 100):
-        raise RuleBroken(
+        raise Malformed(
             "a canary gets more than 0 % and less than 100 % of the traffic; leave `canary` out for all of it"
         )
     others = [route for route in current if route.version != canary.version]
@@ -174,6 +178,37 @@ def after_promotion(current: Sequence[Route], promoted: str) -> tuple[Route, ...
     """All traffic to the `promoted` version if it shares the traffic with another now, else None: no change."""
     mine = next((route for route in current if route.version == promoted), None)
     return full_route(mine) if mine is not None and len(current) > 1 else None
+
+
+@dataclass(frozen=True)
+class Past:
+    """One revision of a deployment: which versions it routed to, and which revision it restored, if it was a
+    rollback.
+    """
+
+    revision: int
+    versions: frozenset[str]
+    restores: int | None = None
+
+
+def rollback_target(past: Sequence[Past]) -> Past | None:
+    """The revision to return to from the last of `past` (ordered, oldest first), or None when there is none.
+
+    It is the newest earlier one without the version that joined last, so a rollback undoes a whole rollout and not
+    just the last step of a growing canary. From a rollback it goes on from the revision that was restored, never
+    forward again.
+    """
+    present = past[-1]
+    joined: dict[str, int] = {}
+    for item in past:
+        for version in item.versions:
+            joined.setdefault(version, item.revision)
+    suspect = max(present.versions, key=lambda version: joined[version], default=None)
+    limit = present.restores or present.revision
+    return next(
+        (p for p in reversed(past) if p.revision < limit and p.versions and suspect not in p.versions),
+        None,
+    )
 
 
 def check_compatible(signatures: Iterable[tuple[str, Signature]]) -> None:

@@ -21,7 +21,7 @@ def allowed_hosts(settings: Settings) -> frozenset[str]:
 
 
 class Guard:
-    """ASGI middleware. `unbounded` are path prefixes whose handlers stream and bound the body themselves."""
+    """ASGI middleware. `unbounded` are paths (prefixes, if they end with `/`) whose handlers bound the body themselves."""
 
     def __init__(self, app: ASGIApp, settings: Settings, unbounded: tuple[str, ...] = ()) -> None:
         self._app = app
@@ -35,7 +35,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        unbounded = bool(self._unbounded) and scope["path"].startswith(self._unbounded)
+        unbounded = self._is_unbounded(scope["path"])
         refusal = self._refusal(scope["method"], headers, unbounded)
         if refusal is not None:
             await refusal(scope, receive, send)
@@ -44,6 +44,9 @@ class Guard:
             await self._app(scope, receive if unbounded else self._bounded(receive), _with_headers(send))
         except _BodyTooLarge:
             await problem_of(self._too_large())(scope, receive, send)
+
+    def _is_unbounded(self, path: str) -> bool:
+        return any(path.startswith(item) if item.endswith("/") else path == item for item in self._unbounded)
 
     def _refusal(self, method: str, headers: Headers, unbounded: bool) -> ASGIApp | None:
         host = _host_name(headers.get("host", ""))

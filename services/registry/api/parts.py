@@ -1,0 +1,97 @@
+"""What the registry's routes share: the parts of the service, times, cursors, idempotent changes."""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Request
+from fastapi.responses import JSONResponse
+
+from schemas.base import Document
+from services.kernel.db import Database
+from services.kernel.errors import InvalidInput
+from services.kernel.idempotency import digest, recall, remember
+from services.kernel.storage import ArtifactStore
+from services.kernel.uow import UnitOfWork, Work
+from services.registry.replicas import Replicas
+from services.registry.settings import RegistrySettings
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the routes work with."""
+
+    settings: RegistrySettings
+    db: Database
+    work: Work
+    store: ArtifactStore
+    replicas: Replicas
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts that `app.build` put together."""
+    parts: Parts = request.app.state.service.state["parts"]
+    return parts
+
+
+PartsOf = Annotated[Parts, Depends(parts_of)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=256,
+        description="The same key with the same request changes nothing twice; with another request it is a 409.",
+    ),
+]
+
+
+async def once(
+    parts: Parts,
+    route: str,
+    key: str | None,
+    request: Any,
+    status: int,
+    change: Callable[[UnitOfWork], Document],
+    actor: str,
+) -> JSONResponse:
+    """Run `change` in one transaction and answer its JSON with `status`; a known Idempotency-Key answers as before."""
+    fingerprint = digest([actor, request])
+
+    def within(uow: UnitOfWork) -> tuple[int, Any]:
+        earlier = recall(uow.connection, route, key, fingerprint)
+        if earlier is not None:
+            return earlier
+        answer = json.loads(change(uow).model_dump_json())
+        remember(uow.connection, route, key, fingerprint, status, answer)
+        return status, answer
+
+    code, body = await parts.work.run(within)
+    return JSONResponse(body, status_code=code)
+
+
+def time_of(seconds: float) -> datetime:
+    """Seconds since 1970 as a UTC time."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def to_cursor(*position: Any) -> str:
+    """An opaque cursor for a position in a list."""
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
+
+
+def from_cursor(cursor: str | None, *kinds: type) -> list[Any] | None:
+    """The position in a cursor of ours. Raises `InvalidInput` for anything else."""
+    if cursor is None:
+        return None
+    try:
+        position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInput("cursor: not a cursor of this list") from error
+    if not isinstance(position, list) or [type(item) for item in position] != list(kinds):
+        raise InvalidInput("cursor: not a cursor of this list")
+    return position

@@ -1,0 +1,51 @@
+"""The registry, put together."""
+
+import asyncio
+import shutil
+from datetime import timedelta
+
+from services.kernel.bus.consume import ConsumeLoop
+from services.kernel.bus.table_reader import TableReader
+from services.kernel.http.api import create_api
+from services.kernel.service import BackgroundTask, Service
+from services.kernel.storage import open_store
+from services.registry.api import ROUTERS, UPLOAD_PATH
+from services.registry.api.parts import Parts
+from services.registry.handlers import HANDLERS
+from services.registry.inspection import Limits
+from services.registry.registrar import Registrar
+from services.registry.replicas import Replicas
+from services.registry.settings import RegistrySettings
+
+GROUP = "registry"
+
+
+class _Staging:
+    """The folder of uploads in progress: what a killed process left in it is removed at the start."""
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        self._path = settings.staging_dir
+
+    async def start(self) -> None:
+        """Empty it."""
+        await asyncio.to_thread(shutil.rmtree, self._path, ignore_errors=True)
+        await asyncio.to_thread(self._path.mkdir, parents=True, exist_ok=True)
+
+    async def stop(self) -> None:
+        """Nothing is left to do."""
+
+
+def build(settings: RegistrySettings) -> Service:
+    """The registry's process. Raises `Misconfigured` or `Unavailable` when the artifact store can't be used."""
+    service = Service("registry", settings, migrations="services.registry.migrations")
+    store = open_store(settings)
+    replicas = Replicas(timedelta(seconds=settings.registry_replica_silence_seconds))
+    limits = Limits(settings.registry_inspection_memory_bytes, settings.registry_inspection_seconds)
+    registrar = Registrar(service.db, service.work, store, settings.staging_dir, limits)
+    service.state["parts"] = Parts(settings, service.db, service.work, store, replicas)
+    service.add(_Staging(settings))
+    service.add(TableReader(settings, "deployment-status", replicas.on_message))
+    service.add(BackgroundTask("registrar", registrar.run))
+    service.add(ConsumeLoop(settings, GROUP, HANDLERS, work=service.work, producer=service.producer))
+    service.app = create_api(service, ROUTERS, title="Trimtab registry", unbounded=(UPLOAD_PATH,))
+    return service

@@ -1,0 +1,48 @@
+"""The audit trail: who changed what, when and why; append-only, each row chained to the one before by SHA-256.
+
+A row's digest covers its number, its content and the digest of the row before. Changing or removing a row breaks
+the chain at that place, which `broken_at` finds.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.kernel.uow import UnitOfWork
+from services.registry.tables import audit
+
+GENESIS = "0" * 64
+"""What the first row is chained to."""
+
+
+def record(uow: UnitOfWork, actor: str, action: str, entity: str, **facts: Any) -> None:
+    """Append one change, in the transaction that makes it."""
+    seq = uow.next_revision("audit", "")
+    previous = uow.connection.execute(sa.select(audit.c.sha256).where(audit.c.seq == seq - 1)).scalar()
+    row = {
+        "seq": seq,
+        "at": uow.now().timestamp(),
+        "actor": actor,
+        "action": action,
+        "entity": entity,
+        "facts": json.dumps(facts, sort_keys=True),
+        "previous_sha256": previous or GENESIS,
+    }
+    uow.connection.execute(audit.insert().values(**row, sha256=_digest(row)))
+
+
+def broken_at(connection: sa.Connection) -> int | None:
+    """The number of the first row that does not continue the chain, or None when all do. O(rows)."""
+    previous, expected = GENESIS, 1
+    for row in connection.execute(sa.select(audit).order_by(audit.c.seq)).mappings():
+        content = {name: value for name, value in row.items() if name != "sha256"}
+        if row["seq"] != expected or row["previous_sha256"] != previous or row["sha256"] != _digest(content):
+            return expected
+        previous, expected = row["sha256"], expected + 1
+    return None
+
+
+def _digest(row: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,286 @@
+"""Deployments: the wanted state of each model's serving, every revision of it kept. Functions over one transaction."""
+
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+
+from schemas.events import DeploymentWanted, Route, Stage
+from schemas.manifest import Manifest
+from services.kernel.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
+from services.kernel.uow import UnitOfWork
+from services.registry import audit
+from services.registry.model import (
+    FALLBACK,
+    SHADOW,
+    Past,
+    WantedRoutes,
+    after_promotion,
+    check_compatible,
+    check_deployable,
+    check_routes,
+    full_route,
+    rollback_target,
+    split_routes,
+    with_canary,
+)
+from services.registry.rules import enforced
+from services.registry.tables import deployments
+from services.registry.versions import find_model, find_version, production_version
+
+
+def current(connection: sa.Connection, model_id: str) -> DeploymentWanted | None:
+    """The newest wanted state, or None when the model was never deployed."""
+    document = connection.execute(
+        sa.select(deployments.c.document)
+        .where(deployments.c.model_id == model_id)
+        .order_by(deployments.c.revision.desc())
+        .limit(1)
+    ).scalar()
+    return DeploymentWanted.model_validate_json(document) if document is not None else None
+
+
+def list_current(
+    connection: sa.Connection, *, prefixes: Sequence[str] = (), after: str | None = None, limit: int = 100
+) -> list[DeploymentWanted]:
+    """The newest wanted state of up to `limit` models after `after`, by model id."""
+    newest = sa.select(deployments.c.model_id, sa.func.max(deployments.c.revision).label("revision"))
+    if after is not None:
+        newest = newest.where(deployments.c.model_id > after)
+    if prefixes:
+        newest = newest.where(sa.or_(*(deployments.c.model_id.startswith(p, autoescape=True) for p in prefixes)))
+    page = newest.group_by(deployments.c.model_id).order_by(deployments.c.model_id).limit(limit).subquery()
+    same = (deployments.c.model_id == page.c.model_id) & (deployments.c.revision == page.c.revision)
+    rows = connection.execute(sa.select(deployments.c.document).join(page, same).order_by(deployments.c.model_id))
+    return [DeploymentWanted.model_validate_json(row.document) for row in rows]
+
+
+def routes_of(wanted: DeploymentWanted) -> WantedRoutes:
+    """The routing part of a wanted state."""
+    return WantedRoutes(wanted.routes, wanted.shadow, wanted.fallback)
+
+
+def deploy(
+    uow: UnitOfWork,
+    model_id: str,
+    *,
+    version: str | None = None,
+    canary: float | None = None,
+    weights: Mapping[str, float] | None = None,
+    shadow: str | None = None,
+    fallback: str | None = None,
+    sticky_key: str | None = None,
+    actor: str,
+    reason: str = "",
+    expected_revision: int | None = None,
+) -> DeploymentWanted:
+    """Send a model's traffic to `version` (default: the one in production), a part of it with `canary`, or by
+    `weights`.
+
+    Beside a canary the present shadow, fallback and sticky key stay unless others are named; a full deployment starts
+    afresh. Raises `NotFound`, `InvalidInput`, `Conflict` (a version that may not be deployed; nothing in production)
+    and `PreconditionFailed`.
+    """
+    connection = uow.connection
+    find_model(connection, model_id)
+    before = current(connection, model_id)
+    kept = before if before is not None and canary is not None else None
+    if weights is not None:
+        if version is not None or canary is not None:
+            raise InvalidInput("give either `weights` or `version` with or without `canary`, not both")
+        routes = split_routes({each: _route(connection, model_id, each) for each in weights}, weights)
+    else:
+        chosen = version or production_version(connection, model_id)
+        if chosen is None:
+            raise Conflict(f"model {model_id!r} has no version in production: promote one, or name a version")
+        route = _route(connection, model_id, chosen)
+        with enforced():
+            routes = (
+                full_route(route) if canary is None else with_canary(before.routes if before else (), route, canary)
+            )
+    wanted = WantedRoutes(
+        routes,
+        _named(connection, model_id, SHADOW, shadow) or (kept.shadow if kept else None),
+        _named(connection, model_id, FALLBACK, fallback) or (kept.fallback if kept else None),
+    )
+    return want(
+        uow,
+        model_id,
+        wanted,
+        sticky_key=sticky_key or (kept.sticky_key if kept else None),
+        actor=actor,
+        reason=reason,
+        expected_revision=expected_revision,
+    )
+
+
+def replace(
+    uow: UnitOfWork,
+    model_id: str,
+    routes: Sequence[tuple[str, str, float]],
+    *,
+    shadow: str | None = None,
+    fallback: str | None = None,
+    sticky_key: str | None = None,
+    actor: str,
+    reason: str = "",
+    expected_revision: int | None = None,
+) -> DeploymentWanted:
+    """Set the whole wanted state; `routes` are (name, version, weight in percent). None at all: nothing is served."""
+    find_model(uow.connection, model_id)
+    made = tuple(
+        _route(uow.connection, model_id, version).model_copy(update={"name": name, "weight": weight})
+        for name, version, weight in routes
+    )
+    wanted = WantedRoutes(
+        made,
+        _named(uow.connection, model_id, SHADOW, shadow),
+        _named(uow.connection, model_id, FALLBACK, fallback),
+    )
+    return want(
+        uow,
+        model_id,
+        wanted,
+        sticky_key=sticky_key,
+        actor=actor,
+        reason=reason,
+        expected_revision=expected_revision,
+    )
+
+
+def rollback(uow: UnitOfWork, model_id: str, *, actor: str, reason: str = "") -> DeploymentWanted:
+    """Return to the newest earlier wanted state without the version that joined last (`model.rollback_target`).
+
+    Versions that were archived meanwhile may serve again. Raises `Conflict` when there is no earlier state.
+    """
+    find_model(uow.connection, model_id)
+    rows = uow.connection.execute(
+        sa.select(deployments).where(deployments.c.model_id == model_id).order_by(deployments.c.revision)
+    ).all()
+    if not rows:
+        raise Conflict(f"model {model_id!r} was never deployed")
+    documents = {row.revision: DeploymentWanted.model_validate_json(row.document) for row in rows}
+    past = [
+        Past(row.revision, frozenset(route.version for route in documents[row.revision].routes), row.restores)
+        for row in rows
+    ]
+    target = rollback_target(past)
+    if target is None:
+        raise Conflict(f"model {model_id!r} has no earlier deployment to return to")
+    earlier = documents[target.revision]
+    return want(
+        uow,
+        model_id,
+        routes_of(earlier),
+        sticky_key=earlier.sticky_key,
+        actor=actor,
+        reason=reason or f"rollback to revision {target.revision}",
+        restores=target.restores or target.revision,
+    )
+
+
+def end_canary(uow: UnitOfWork, model_id: str, promoted: str, actor: str) -> int | None:
+    """All traffic to the `promoted` version if it shares it with another now; the new revision, or None."""
+    before = current(uow.connection, model_id)
+    routes = after_promotion(before.routes, promoted) if before is not None else None
+    if before is None or routes is None:
+        return None
+    shadow = before.shadow if before.shadow and before.shadow.version != promoted else None
+    wanted = WantedRoutes(routes, shadow, before.fallback)
+    reason = f"version {promoted} was promoted to production"
+    return want(uow, model_id, wanted, sticky_key=before.sticky_key, actor=actor, reason=reason).revision
+
+
+def want(
+    uow: UnitOfWork,
+    model_id: str,
+    wanted: WantedRoutes,
+    *,
+    sticky_key: str | None,
+    actor: str,
+    reason: str,
+    expected_revision: int | None = None,
+    restores: int | None = None,
+) -> DeploymentWanted:
+    """Make `wanted` the newest revision and announce it. What is wanted already stays as it is.
+
+    Raises `PreconditionFailed` unless `expected_revision`, where given, is the present one (0: never deployed).
+    """
+    connection = uow.connection
+    revision = uow.next_revision("deployment", model_id)
+    before = current(connection, model_id)
+    present = before.revision if before is not None else 0
+    if expected_revision is not None and expected_revision != present:
+        raise PreconditionFailed(
+            f"the deployment of {model_id} is at revision {present}, not {expected_revision}: read it again",
+            revision=present,
+        )
+    with enforced():
+        check_routes(wanted)
+        if wanted.routes:
+            check_compatible(
+                [(version, _manifest(connection, model_id, version).signature) for version in wanted.versions]
+            )
+    if before is not None and routes_of(before) == wanted and before.sticky_key == sticky_key:
+        return before
+    now = uow.now()
+    document = DeploymentWanted(
+        model_id=model_id,
+        revision=revision,
+        routes=wanted.routes,
+        shadow=wanted.shadow,
+        fallback=wanted.fallback,
+        sticky_key=sticky_key,
+        actor=actor,
+        reason=reason,
+        since=now,
+    )
+    connection.execute(
+        deployments.insert().values(
+            model_id=model_id,
+            revision=revision,
+            document=document.model_dump_json(),
+            restores=restores,
+            at=now.timestamp(),
+        )
+    )
+    shares = {route.version: route.weight for route in wanted.routes}
+    audit.record(uow, actor, "deployment.wanted", model_id, revision=revision, routes=shares, reason=reason)
+    uow.publish(document, revision=revision)
+    return document
+
+
+def revisions_of(
+    connection: sa.Connection, model_id: str, *, before: int | None = None, limit: int = 100
+) -> list[DeploymentWanted]:
+    """Every wanted state that a model had, newest first."""
+    query = sa.select(deployments.c.document).where(deployments.c.model_id == model_id)
+    if before is not None:
+        query = query.where(deployments.c.revision < before)
+    rows = connection.execute(query.order_by(deployments.c.revision.desc()).limit(limit))
+    return [DeploymentWanted.model_validate_json(row.document) for row in rows]
+
+
+def find_current(connection: sa.Connection, model_id: str) -> DeploymentWanted:
+    """`current`, or `NotFound`."""
+    wanted = current(connection, model_id)
+    if wanted is None:
+        find_model(connection, model_id)
+        raise NotFound(f"model {model_id!r} was never deployed")
+    return wanted
+
+
+def _route(connection: sa.Connection, model_id: str, version: str) -> Route:
+    row = find_version(connection, model_id, version)
+    with enforced():
+        check_deployable(version, Stage(row.stage))
+    return Route(name=version, version=version, weight=0, artifact=row.artifact, manifest_digest=row.manifest_digest)
+
+
+def _named(connection: sa.Connection, model_id: str, name: str, version: str | None) -> Route | None:
+    if version is None:
+        return None
+    return _route(connection, model_id, version).model_copy(update={"name": name})
+
+
+def _manifest(connection: sa.Connection, model_id: str, version: str) -> Manifest:
+    return Manifest.model_validate_json(find_version(connection, model_id, version).manifest)

@@ -1,0 +1,85 @@
+"""API keys: granted, listed, revoked. Only a key's SHA-256 is kept; the topic `access` tells it to every process."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from schemas.events import ApiKeyGranted, ApiKeyRevoked, Scope
+from services.kernel.auth import fingerprint, new_key
+from services.kernel.db import Database
+from services.kernel.errors import InvalidInput, NotFound
+from services.kernel.migrate import migrate
+from services.kernel.settings import Settings
+from services.kernel.uow import UnitOfWork, Work
+from services.registry import audit
+from services.registry.tables import api_keys
+
+
+def create(
+    uow: UnitOfWork, name: str, scopes: Sequence[Scope], model_prefixes: Sequence[str] = (), *, actor: str
+) -> tuple[str, str]:
+    """Grant a key: (its id, the key itself, which nobody can show again). Raises `InvalidInput` without any scope."""
+    if not scopes:
+        raise InvalidInput(f"name at least one scope of {', '.join(scope.value for scope in Scope)}")
+    key, key_id = new_key(), f"key-{uuid.uuid4().hex[:12]}"
+    granted = ApiKeyGranted(
+        key_id=key_id,
+        name=name,
+        sha256=fingerprint(key),
+        scopes=tuple(dict.fromkeys(scopes)),
+        model_prefixes=tuple(model_prefixes),
+    )
+    uow.connection.execute(
+        api_keys.insert().values(
+            key_id=key_id,
+            name=name,
+            sha256=granted.sha256,
+            scopes=json.dumps([scope.value for scope in granted.scopes]),
+            model_prefixes=json.dumps(granted.model_prefixes),
+            created_at=uow.now().timestamp(),
+            created_by=actor,
+        )
+    )
+    audit.record(uow, actor, "key.granted", key_id, name=name, scopes=[scope.value for scope in granted.scopes])
+    uow.publish(granted, revision=uow.next_revision("key", key_id))
+    return key_id, key
+
+
+def revoke(uow: UnitOfWork, key_id: str, *, actor: str) -> float:
+    """Void a key; returns when that was (the first time, if it is void already). Raises `NotFound`."""
+    row = uow.connection.execute(sa.select(api_keys).where(api_keys.c.key_id == key_id)).first()
+    if row is None:
+        raise NotFound(f"there is no key {key_id!r}")
+    if row.revoked_at is not None:
+        return float(row.revoked_at)
+    now = uow.now().timestamp()
+    uow.connection.execute(api_keys.update().where(api_keys.c.key_id == key_id).values(revoked_at=now))
+    audit.record(uow, actor, "key.revoked", key_id, name=row.name)
+    uow.publish(ApiKeyRevoked(key_id=key_id), revision=uow.next_revision("key", key_id))
+    return now
+
+
+def list_all(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+    """Every key ever granted, oldest first; without the keys themselves."""
+    return connection.execute(sa.select(api_keys).order_by(api_keys.c.created_at, api_keys.c.key_id)).all()
+
+
+def create_directly(settings: Settings, name: str, scopes: Sequence[Scope]) -> tuple[str, str]:
+    """Grant a key in the registry's database itself, for the first key of an installation: (id, key). Blocking.
+
+    The registry need not run; once it does, its relay announces the key.
+    """
+    database = Database(settings.database_of("registry"), "registry")
+    try:
+        if database.is_sqlite:
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+        migrate(database, "services.registry.migrations")
+        work = Work(database, "registry")
+        return database.write_now(
+            lambda connection: work.within(connection, lambda uow: create(uow, name, scopes, actor="command line"))
+        )
+    finally:
+        database.close()

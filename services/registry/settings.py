@@ -1,0 +1,25 @@
+"""The registry's own settings."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from services.kernel.settings import Settings
+
+
+class RegistrySettings(Settings):
+    """Environment: `TRIMTAB_REGISTRY_...`."""
+
+    registry_max_upload_bytes: int = Field(default=8 << 30, ge=1024)
+    """Largest upload of one version, all files together."""
+    registry_inspection_memory_bytes: int = Field(default=4 << 30, ge=256 << 20)
+    """Memory of the process that opens an uploaded graph, beside three times the graph's own size."""
+    registry_inspection_seconds: int = Field(default=60, ge=1, le=3600)
+    """Time of that process."""
+    registry_replica_silence_seconds: float = Field(default=30.0, gt=0)
+    """How long a replica may say nothing before it counts as gone."""
+
+    @property
+    def staging_dir(self) -> Path:
+        """Folder of uploads and checks in progress; emptied at the start."""
+        return self.data_dir / "registry-staging"

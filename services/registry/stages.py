@@ -1,0 +1,142 @@
+"""Moving versions between stages, and the history of it. Functions over one transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from schemas.events import ModelArchived, ModelPromoted, Stage
+from services.kernel.errors import Conflict
+from services.kernel.uow import UnitOfWork
+from services.registry import audit, deployments
+from services.registry.model import check_move
+from services.registry.rules import enforced
+from services.registry.tables import stage_moves, versions
+from services.registry.versions import find_version, production_version
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a move did: where the version came from, which one it replaced, the deployment revision that it caused."""
+
+    from_stage: Stage
+    to_stage: Stage
+    replaced_version: str | None = None
+    deployment_revision: int | None = None
+
+
+def move(uow: UnitOfWork, model_id: str, version: str, target: Stage, *, actor: str, comment: str = "") -> Moved:
+    """Move a version to `target`. Raises `NotFound`, and `Conflict` for a move that is not legal.
+
+    What was in production before is archived by the same decision. A version that shares the traffic with another
+    (a canary) gets all of it when it is promoted to production. A version that is deployed is not archived.
+    """
+    connection = uow.connection
+    revision = uow.next_revision("model", model_id)
+    row = find_version(connection, model_id, version)
+    origin = Stage(row.stage)
+    with enforced():
+        check_move(version, origin, target, was_in_production=_was_in_production(connection, model_id, version))
+    if target is Stage.ARCHIVED:
+        _refuse_deployed(connection, model_id, version)
+    replaced = production_version(connection, model_id) if target is Stage.PRODUCTION else None
+    if replaced is not None:
+        _set_stage(uow, model_id, replaced, Stage.PRODUCTION, Stage.ARCHIVED, actor, f"replaced by {version}", None)
+    _set_stage(uow, model_id, version, origin, target, actor, comment, replaced)
+    audit.record(uow, actor, f"model.{target.value}", f"{model_id}:{version}", from_stage=origin.value, comment=comment)
+    if target is Stage.ARCHIVED:
+        uow.publish(
+            ModelArchived(model_id=model_id, version=version, from_stage=origin, actor=actor, comment=comment),
+            revision=revision,
+        )
+        return Moved(origin, target)
+    uow.publish(
+        ModelPromoted(
+            model_id=model_id,
+            version=version,
+            from_stage=origin,
+            to_stage=target,
+            actor=actor,
+            comment=comment,
+            replaced_version=replaced,
+        ),
+        revision=revision,
+    )
+    deployed = deployments.end_canary(uow, model_id, version, actor) if target is Stage.PRODUCTION else None
+    return Moved(origin, target, replaced, deployed)
+
+
+def history(
+    connection: sa.Connection,
+    model_id: str,
+    *,
+    version: str | None = None,
+    before: int | None = None,
+    limit: int = 100,
+) -> Sequence[sa.Row[Any]]:
+    """Moves of a model (or one version of it), newest first; `before` is the `seq` of the last one seen."""
+    query = sa.select(stage_moves).where(stage_moves.c.model_id == model_id)
+    if version is not None:
+        query = query.where(stage_moves.c.version == version)
+    if before is not None:
+        query = query.where(stage_moves.c.seq < before)
+    return connection.execute(query.order_by(stage_moves.c.seq.desc()).limit(limit)).all()
+
+
+def in_production_at(connection: sa.Connection, model_id: str, at: datetime) -> sa.Row[Any] | None:
+    """The move by which the version that was in production at `at` got there, or None: nothing was in production."""
+    touched = (stage_moves.c.to_stage == Stage.PRODUCTION.value) | (stage_moves.c.from_stage == Stage.PRODUCTION.value)
+    row = connection.execute(
+        sa.select(stage_moves)
+        .where(stage_moves.c.model_id == model_id, stage_moves.c.at <= at.timestamp(), touched)
+        .order_by(stage_moves.c.seq.desc())
+        .limit(1)
+    ).first()
+    return row if row is not None and row.to_stage == Stage.PRODUCTION.value else None
+
+
+def _was_in_production(connection: sa.Connection, model_id: str, version: str) -> bool:
+    query = sa.select(stage_moves.c.seq).where(
+        stage_moves.c.model_id == model_id,
+        stage_moves.c.version == version,
+        stage_moves.c.to_stage == Stage.PRODUCTION.value,
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def _refuse_deployed(connection: sa.Connection, model_id: str, version: str) -> None:
+    wanted = deployments.current(connection, model_id)
+    if wanted is not None and version in deployments.routes_of(wanted).versions:
+        raise Conflict(f"version {version} is deployed: deploy another version before this one is archived")
+
+
+def _set_stage(
+    uow: UnitOfWork,
+    model_id: str,
+    version: str,
+    origin: Stage,
+    target: Stage,
+    actor: str,
+    comment: str,
+    replaced: str | None,
+) -> None:
+    now = uow.now().timestamp()
+    uow.connection.execute(
+        versions.update()
+        .where(versions.c.model_id == model_id, versions.c.version == version)
+        .values(stage=target.value, stage_since=now)
+    )
+    uow.connection.execute(
+        stage_moves.insert().values(
+            model_id=model_id,
+            version=version,
+            from_stage=origin.value,
+            to_stage=target.value,
+            at=now,
+            actor=actor,
+            comment=comment,
+            replaced_version=replaced,
+        )
+    )

@@ -1,0 +1,221 @@
+"""Models and their versions: registering and finding them. Functions over one transaction."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from schemas.envelope import Envelope
+from schemas.events import ModelRegistered, Stage
+from schemas.manifest import Manifest
+from services.kernel.errors import Conflict, NotFound
+from services.kernel.uow import UnitOfWork
+from services.registry import audit
+from services.registry.model import next_version, parse_version
+from services.registry.tables import models, stage_moves, versions
+
+NEWEST_FIRST = (versions.c.major.desc(), versions.c.minor.desc(), versions.c.patch.desc())
+
+Row = sa.Row[Any]
+
+
+def record_digest(manifest: Manifest) -> str:
+    """SHA-256 (hex) of the whole record but for the time at which it was made: the same registration twice has one."""
+    document = json.loads(manifest.model_dump_json(exclude={"created_at"}))
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def register(
+    uow: UnitOfWork,
+    manifest: Manifest,
+    *,
+    manifest_digest: str,
+    artifact: str,
+    actor: str,
+    version: str | None = None,
+    cause: Envelope | None = None,
+) -> tuple[str, bool]:
+    """Give a verified version that lies under `artifact` its number: (version, whether it is new).
+
+    The same record again is the version that it was. Raises `Conflict` when `version` holds something else, or this
+    content is registered under another number than the one asked for.
+    """
+    connection, model_id = uow.connection, manifest.model_id
+    revision = uow.next_revision("model", model_id)
+    now = uow.now()
+    _ensure_model(connection, manifest, now.timestamp())
+    digest = record_digest(manifest)
+    known = _known(connection, model_id, digest, manifest.content_digest, version)
+    if known is not None:
+        return known, False
+    if version is None:
+        newest = connection.execute(
+            sa.select(versions.c.major, versions.c.minor, versions.c.patch)
+            .where(versions.c.model_id == model_id)
+            .order_by(*NEWEST_FIRST)
+            .limit(1)
+        ).first()
+        version = next_version((newest.major, newest.minor, newest.patch) if newest else None, now.date())
+    major, minor, patch = parse_version(version)
+    parent = production_version(connection, model_id)
+    connection.execute(
+        versions.insert().values(
+            model_id=model_id,
+            version=version,
+            major=major,
+            minor=minor,
+            patch=patch,
+            stage=Stage.DRAFT.value,
+            stage_since=now.timestamp(),
+            artifact=artifact,
+            manifest=manifest.to_bytes().decode(),
+            manifest_digest=manifest_digest,
+            content_digest=manifest.content_digest,
+            record_digest=digest,
+            size_bytes=sum(file.size for file in manifest.files),
+            parent_version=parent,
+            registered_at=now.timestamp(),
+            registered_by=actor,
+        )
+    )
+    connection.execute(
+        stage_moves.insert().values(
+            model_id=model_id,
+            version=version,
+            from_stage=None,
+            to_stage=Stage.DRAFT.value,
+            at=now.timestamp(),
+            actor=actor,
+            comment="registered",
+        )
+    )
+    audit.record(uow, actor, "model.registered", f"{model_id}:{version}", manifest_digest=manifest_digest)
+    uow.publish(
+        ModelRegistered(
+            model_id=model_id,
+            version=version,
+            artifact=artifact,
+            manifest_digest=manifest_digest,
+            content_digest=manifest.content_digest,
+            metrics=manifest.metrics,
+            parent_version=parent,
+            job_id=manifest.lineage.job_id,
+            experiment_id=manifest.lineage.experiment_id,
+            cycle_id=manifest.lineage.cycle_id,
+        ),
+        revision=revision,
+        cause=cause,
+    )
+    return version, True
+
+
+def find_model(connection: sa.Connection, model_id: str) -> Row:
+    """The model's row. Raises `NotFound`."""
+    row = connection.execute(sa.select(models).where(models.c.id == model_id)).first()
+    if row is None:
+        raise NotFound(f"there is no model {model_id!r}")
+    return row
+
+
+def find_version(connection: sa.Connection, model_id: str, version: str) -> Row:
+    """The version's row. Raises `NotFound`."""
+    row = connection.execute(
+        sa.select(versions).where(versions.c.model_id == model_id, versions.c.version == version)
+    ).first()
+    if row is None:
+        find_model(connection, model_id)
+        raise NotFound(f"model {model_id!r} has no version {version}")
+    return row
+
+
+def production_version(connection: sa.Connection, model_id: str) -> str | None:
+    """The version that is in production now, or None."""
+    return connection.execute(
+        sa.select(versions.c.version).where(versions.c.model_id == model_id, versions.c.stage == Stage.PRODUCTION.value)
+    ).scalar()
+
+
+def list_versions(
+    connection: sa.Connection, model_id: str, *, before: tuple[int, int, int] | None, limit: int
+) -> Sequence[Row]:
+    """Up to `limit` versions older than `before`, newest first."""
+    query = sa.select(versions).where(versions.c.model_id == model_id).order_by(*NEWEST_FIRST).limit(limit)
+    if before is not None:
+        query = query.where(sa.tuple_(versions.c.major, versions.c.minor, versions.c.patch) < sa.tuple_(*before))
+    return connection.execute(query).all()
+
+
+def list_models(
+    connection: sa.Connection,
+    *,
+    name: str | None = None,
+    stage: Stage | None = None,
+    prefixes: Sequence[str] = (),
+    after: str | None = None,
+    limit: int = 100,
+) -> Sequence[Row]:
+    """Up to `limit` models after the id `after`, by id.
+
+    `name` is part of the id or the name, whatever the case; `stage` is one that a version of the model has;
+    `prefixes` are those that an id may begin with.
+    """
+    query = sa.select(models).order_by(models.c.id).limit(limit)
+    if after is not None:
+        query = query.where(models.c.id > after)
+    if name:
+        query = query.where(
+            models.c.id.icontains(name, autoescape=True) | models.c.name.icontains(name, autoescape=True)
+        )
+    if stage is not None:
+        query = query.where(models.c.id.in_(sa.select(versions.c.model_id).where(versions.c.stage == stage.value)))
+    if prefixes:
+        query = query.where(sa.or_(*(models.c.id.startswith(prefix, autoescape=True) for prefix in prefixes)))
+    return connection.execute(query).all()
+
+
+def leading_versions(connection: sa.Connection, model_ids: Sequence[str]) -> Sequence[Row]:
+    """Of each model the newest version and the one in production: model_id, version, stage, times, how many there
+    are.
+    """
+    columns = [versions.c[name] for name in ("model_id", "version", "stage", "stage_since", "registered_at")]
+    newest = sa.func.row_number().over(partition_by=versions.c.model_id, order_by=NEWEST_FIRST).label("place")
+    count = sa.func.count().over(partition_by=versions.c.model_id).label("total")
+    ranked = sa.select(*columns, newest, count).where(versions.c.model_id.in_(model_ids)).subquery()
+    leading = (ranked.c.place == 1) | (ranked.c.stage == Stage.PRODUCTION.value)
+    return connection.execute(sa.select(ranked).where(leading).order_by(ranked.c.place)).all()
+
+
+def _ensure_model(connection: sa.Connection, manifest: Manifest, now: float) -> None:
+    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(models)
+    values = {"name": manifest.model_name, "model_type": manifest.model_type}
+    statement = insert.values(id=manifest.model_id, created_at=now, **values)
+    given = {name: value for name, value in values.items() if value}
+    if given:
+        statement = statement.on_conflict_do_update(index_elements=["id"], set_=given)
+    else:
+        statement = statement.on_conflict_do_nothing()
+    connection.execute(statement)
+
+
+def _known(connection: sa.Connection, model_id: str, digest: str, content_digest: str, asked: str | None) -> str | None:
+    """The version that is this record already, or None. Raises `Conflict`, see `register`."""
+    same = sa.or_(
+        versions.c.record_digest == digest,
+        versions.c.version == (asked or ""),
+        versions.c.content_digest == content_digest if asked else sa.false(),
+    )
+    rows = connection.execute(
+        sa.select(versions.c.version, versions.c.record_digest).where(versions.c.model_id == model_id, same)
+    ).all()
+    for row in rows:
+        if row.record_digest == digest and asked in (None, row.version):
+            return str(row.version)
+    for row in rows:
+        if row.version == asked:
+            raise Conflict(f"version {asked} of {model_id} exists and holds something else: versions never change")
+    if rows:
+        raise Conflict(f"this content is version {rows[0].version} of {model_id} already, not {asked}")
+    return None
