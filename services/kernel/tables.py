@@ -1,7 +1,8 @@
 """The tables that every service has: outbox, inbox, revisions, leases, idempotency keys."""
 
+from typing import Protocol
+
 import sqlalchemy as sa
-from alembic.operations import Operations
 
 metadata = sa.MetaData()
 
@@ -76,6 +77,13 @@ idempotency = sa.Table(
 )
 
 
-def create_kernel_tables(op: Operations) -> None:
+class Bound(Protocol):
+    """What a migration knows as `alembic.op`."""
+
+    def get_bind(self) -> sa.Connection:
+        """The connection of the running migration."""
+
+
+def create_kernel_tables(op: Bound) -> None:
     """What every service's first migration calls. Frozen: a later change of these tables is a migration of its own."""
     metadata.create_all(op.get_bind(), checkfirst=False)

@@ -1,0 +1,83 @@
+"""The HTTP calls that the loop makes: to the registry (stages, deployments) and to the monitor (labelled rows)."""
+
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+from services.kernel.errors import Conflict, InvalidInput, Unavailable
+from services.loop.settings import LoopSettings
+
+
+class Refused(Conflict):
+    """The other service understood and said no; trying again will not help."""
+
+    code = "refused"
+
+
+class Peers:
+    """A client of the registry and the monitor. Every change carries an Idempotency-Key, so a repeat is harmless."""
+
+    def __init__(self, settings: LoopSettings) -> None:
+        key = settings.internal_key.get_secret_value() if settings.internal_key else ""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx.AsyncClient(timeout=30.0, headers=headers)
+        self._registry = settings.url_of("registry")
+        self._monitor = settings.url_of("monitor")
+
+    async def start(self) -> None:
+        """Nothing to do: connections are made when they are needed."""
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def labelled_rows(
+        self, model_id: str, *, version: str, since: datetime, min_rows: int, limit: int
+    ) -> dict[str, Any]:
+        """Ask for a dataset of labelled predictions: `{dataset, digest, rows}`; no dataset below `min_rows`."""
+        body = {
+            "since": since.isoformat(),
+            "version": version,
+            "labelled_only": True,
+            "min_rows": min_rows,
+            "limit": limit,
+        }
+        return await self._post(f"{self._monitor}/mlops/models/{model_id}/predictions/export", body)
+
+    async def stage_of(self, model_id: str, version: str) -> str:
+        """The version's stage."""
+        found = await self._send("GET", f"{self._registry}/mlops/models/{model_id}/{version}")
+        return str(found["stage"])
+
+    async def promote(self, model_id: str, version: str, stage: str, comment: str, key: str) -> None:
+        """Move a version to `stage`; a version that is there already stays."""
+        if await self.stage_of(model_id, version) == stage:
+            return
+        url = f"{self._registry}/mlops/models/{model_id}/{version}/promote"
+        await self._post(url, {"stage": stage, "comment": comment}, key)
+
+    async def deploy(self, model_id: str, version: str, *, canary: float | None, reason: str, key: str) -> int:
+        """Route traffic to a version, all of it or `canary` percent. Returns the deployment's revision."""
+        body: dict[str, Any] = {"model_id": model_id, "version": version, "reason": reason}
+        if canary is not None:
+            body["canary"] = canary
+        answer = await self._post(f"{self._registry}/mlops/deploy", body, key)
+        return int(answer["revision"])
+
+    async def _post(self, url: str, body: dict[str, Any], key: str | None = None) -> dict[str, Any]:
+        return await self._send("POST", url, json=body, headers={"Idempotency-Key": key} if key else {})
+
+    async def _send(self, method: str, url: str, **options: Any) -> dict[str, Any]:
+        try:
+            response = await self._client.request(method, url, **options)
+        except httpx.TransportError as error:
+            raise Unavailable(f"{url} does not answer: {error!r}") from error
+        if response.status_code >= 500 or response.status_code == 429:
+            raise Unavailable(f"{url} answered {response.status_code}: {response.text[:300]}")
+        if response.status_code >= 400:
+            raise Refused(f"{url} answered {response.status_code}: {response.text[:300]}")
+        document = response.json()
+        if not isinstance(document, dict):
+            raise InvalidInput(f"{url} did not answer with an object")
+        return document
