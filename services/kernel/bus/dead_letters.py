@@ -15,6 +15,8 @@ from services.kernel.errors import NotFound, TrimtabError
 from services.kernel.settings import Settings
 
 PREFIX = "trimtab_dlq_"
+DROPPED = PREFIX + "dropped"
+"""Header of a marker in a dead-letter topic: the offset of the letter that was dropped."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,14 @@ async def letters(settings: Settings, topic: str | None = None) -> AsyncIterator
     for entry in TOPICS:
         if topic is not None and entry.name != topic:
             continue
+        dropped = {
+            int(marker)
+            async for record in read_to_end(settings, entry.name + DLQ_SUFFIX)
+            if (marker := record.header(DROPPED)) is not None
+        }
         async for record in read_to_end(settings, entry.name + DLQ_SUFFIX):
             letter = _read(record, entry.name)
-            if letter is not None:
+            if letter is not None and record.offset not in dropped:
                 yield letter
 
 
@@ -99,3 +106,9 @@ async def replay(producer: Producer, letter: DeadLetter) -> int:
     """Send the record to its origin topic again, for the group that failed only. Returns the new offset."""
     headers: Headers = [*letter.headers, (REPLAY_GROUP, letter.group.encode())]
     return await producer.send(letter.topic, letter.value, key=letter.key, headers=headers)
+
+
+async def drop(producer: Producer, letter: DeadLetter) -> None:
+    """Take the letter off the list for good; its bytes stay in the topic until its retention is over."""
+    offset = letter.letter.rpartition("/")[2]
+    await producer.send(letter.topic + DLQ_SUFFIX, None, headers=[(DROPPED, offset.encode())])

@@ -1,0 +1,108 @@
+"""The SDK, asynchronous: the same methods as `Client`, awaited."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from trimtab import calls
+from trimtab.calls import Call
+from trimtab.errors import Unfinished
+from trimtab.event_stream import EventReader, ServerEvent
+from trimtab.surface import ENDED, Surface, answer_of, authorization, base_url, refusal, unreachable, uses_proxies
+
+
+class AsyncClient(Surface[Awaitable[Any]]):
+    """A connection to one installation, for one event loop; closed by `close` or `async with`.
+
+    Args:
+        url: base URL; none: `TRIMTAB_URL`, else http://127.0.0.1:3006.
+        api_key: none: `TRIMTAB_API_KEY`, if that is set.
+        timeout_seconds: of one request.
+    """
+
+    def __init__(self, url: str | None = None, *, api_key: str | None = None, timeout_seconds: float = 30.0) -> None:
+        self.url = base_url(url)
+        self._http = httpx.AsyncClient(
+            base_url=self.url,
+            headers=authorization(api_key),
+            timeout=timeout_seconds,
+            follow_redirects=True,
+            trust_env=uses_proxies(self.url),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def send(self, call: Call) -> Any:
+        """Send any call; the JSON of its answer (text where it is not JSON, None where it is empty)."""
+        with ExitStack() as stack:
+            files = [("model", (name, stack.enter_context(path.open("rb")))) for name, path in call.files]
+            try:
+                response = await self._http.request(
+                    call.method,
+                    call.path,
+                    params=dict(call.query),
+                    headers=dict(call.headers),
+                    json=call.body,
+                    data=dict(call.form) or None,
+                    files=files or None,
+                )
+            except httpx.HTTPError as error:
+                raise unreachable(self.url, error) from error
+        return answer_of(response)
+
+    async def wait_job(
+        self,
+        job_id: str,
+        *,
+        timeout_seconds: float = 3600.0,
+        poll_seconds: float = 0.5,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
+        """The job's document once it has ended, however it ended. Raises `Unfinished` after `timeout_seconds`."""
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        while True:
+            job: dict[str, Any] = await self.job(job_id)
+            if on_progress is not None:
+                on_progress(job)
+            if job["state"] in ENDED:
+                return job
+            if asyncio.get_running_loop().time() > deadline:
+                raise Unfinished(f"the job {job_id} is still {job['state']} after {timeout_seconds:g} s")
+            await asyncio.sleep(poll_seconds)
+
+    async def events(
+        self, topics: Iterable[str] = (), *, model_id: str | None = None, last_event_id: str | None = None
+    ) -> AsyncIterator[ServerEvent]:
+        """Events as they happen, for ever. `last_event_id` goes on where another connection broke off."""
+        call = calls.events(topics, model_id, last_event_id)
+        reader = EventReader()
+        try:
+            async with self._http.stream(
+                call.method,
+                call.path,
+                params=dict(call.query),
+                headers=dict(call.headers),
+                timeout=httpx.Timeout(30.0, read=60.0),
+            ) as response:
+                if response.status_code >= 400:
+                    raise refusal(response.status_code, await response.aread(), response.request)
+                async for line in response.aiter_lines():
+                    event = reader.feed(line)
+                    if event is not None:
+                        yield event
+        except httpx.HTTPError as error:
+            raise unreachable(self.url, error) from error

@@ -1,0 +1,299 @@
+"""Every route as a value: what to send, for `Client` and `AsyncClient` alike. No I/O but reading files to upload.
+
+Path parts are percent-encoded here, so an id can never become another route.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from trimtab.errors import InvalidInput
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One HTTP request. `files` are (name, path) pairs of a multipart body beside `form`."""
+
+    method: str
+    path: str
+    body: Any = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[tuple[str, Path]] = ()
+
+
+def _get(path: str, **query: str | int | None) -> Call:
+    return Call("GET", path, query={name: str(value) for name, value in query.items() if value is not None})
+
+
+def _post(path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Call:
+    return Call("POST", path, body={} if body is None else body, headers=headers or {})
+
+
+def _part(text: str) -> str:
+    if not text or text in (".", ".."):
+        raise InvalidInput(f"{text!r} is not an id")
+    return quote(text, safe="")
+
+
+def _given(**members: Any) -> Json:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _only_if(revision: int | None) -> dict[str, str]:
+    return {} if revision is None else {"If-Match": f'"{revision}"'}
+
+
+# training ---------------------------------------------------------------------------------------------------------
+
+
+def submit_job(job: Mapping[str, Any], idempotency_key: str | None = None) -> Call:
+    """`POST /mlops/train`."""
+    return _post("/mlops/train", dict(job), {"Idempotency-Key": idempotency_key} if idempotency_key else None)
+
+
+def jobs(model_id: str | None = None) -> Call:
+    """`GET /mlops/train`."""
+    return _get("/mlops/train", model_id=model_id)
+
+
+def job(job_id: str) -> Call:
+    """`GET /mlops/train/{jobId}`."""
+    return _get(f"/mlops/train/{_part(job_id)}")
+
+
+def cancel_job(job_id: str) -> Call:
+    """`DELETE /mlops/train/{jobId}`."""
+    return Call("DELETE", f"/mlops/train/{_part(job_id)}")
+
+
+# registry ---------------------------------------------------------------------------------------------------------
+
+
+def models() -> Call:
+    """`GET /mlops/models`."""
+    return _get("/mlops/models")
+
+
+def model(model_id: str) -> Call:
+    """`GET /mlops/models/{id}`."""
+    return _get(f"/mlops/models/{_part(model_id)}")
+
+
+def version(model_id: str, version: str) -> Call:
+    """`GET /mlops/models/{id}/{version}`."""
+    return _get(f"/mlops/models/{_part(model_id)}/{_part(version)}")
+
+
+def manifest(model_id: str, version: str) -> Call:
+    """`GET /mlops/models/{id}/{version}/manifest`."""
+    return _get(f"/mlops/models/{_part(model_id)}/{_part(version)}/manifest")
+
+
+def history(model_id: str, version: str | None = None) -> Call:
+    """`GET /mlops/models/{id}/history` or `GET /mlops/models/{id}/{version}/history`."""
+    of = f"{_part(model_id)}/{_part(version)}" if version is not None else _part(model_id)
+    return _get(f"/mlops/models/{of}/history")
+
+
+def promote(model_id: str, version: str, stage: str, comment: str = "") -> Call:
+    """`POST /mlops/models/{id}/{version}/promote`."""
+    return _post(f"/mlops/models/{_part(model_id)}/{_part(version)}/promote", {"stage": stage, "comment": comment})
+
+
+def archive(model_id: str, version: str, comment: str = "") -> Call:
+    """`POST /mlops/models/{id}/{version}/archive`."""
+    return _post(f"/mlops/models/{_part(model_id)}/{_part(version)}/archive", {"comment": comment})
+
+
+def register_model(path: str | Path, metadata: Mapping[str, Any]) -> Call:
+    """`POST /mlops/models`: a file, or every file of a folder, with `metadata` as a form field.
+
+    Raises `InvalidInput` for a path that is not there or holds no file.
+    """
+    root = Path(path)
+    if root.is_file():
+        found = {root.name: root}
+    elif root.is_dir():
+        found = {str(file.relative_to(root)): file for file in sorted(root.rglob("*")) if file.is_file()}
+    else:
+        raise InvalidInput(f"there is no file or folder {root}")
+    if not found:
+        raise InvalidInput(f"the folder {root} holds no file")
+    return Call(
+        "POST",
+        "/mlops/models",
+        form={"metadata": json.dumps(dict(metadata))},
+        files=list(found.items()),
+    )
+
+
+# deployment -------------------------------------------------------------------------------------------------------
+
+
+def deploy(
+    model_id: str,
+    version: str | None = None,
+    *,
+    canary: float | None = None,
+    shadow: str | None = None,
+    fallback: str | None = None,
+    reason: str | None = None,
+    expected_revision: int | None = None,
+) -> Call:
+    """`POST /mlops/deploy`. `canary` is the percentage of traffic that `version` gets."""
+    body = _given(model_id=model_id, version=version, canary=canary, shadow=shadow, fallback=fallback, reason=reason)
+    return _post("/mlops/deploy", body, _only_if(expected_revision))
+
+
+def deployments() -> Call:
+    """`GET /mlops/deployments`."""
+    return _get("/mlops/deployments")
+
+
+def deployment(model_id: str) -> Call:
+    """`GET /mlops/deployments/{id}`."""
+    return _get(f"/mlops/deployments/{_part(model_id)}")
+
+
+def rollback(model_id: str, reason: str = "") -> Call:
+    """`POST /mlops/deployments/{id}/rollback`."""
+    return _post(f"/mlops/deployments/{_part(model_id)}/rollback", {"reason": reason} if reason else {})
+
+
+# prediction -------------------------------------------------------------------------------------------------------
+
+
+def predict(model_id: str, input: Mapping[str, Any], version: str | None = None) -> Call:
+    """`POST /mlops/predict`."""
+    return _post("/mlops/predict", _given(model_id=model_id, version=version, input=dict(input)))
+
+
+def predict_batch(model_id: str, inputs: Iterable[Mapping[str, Any]], version: str | None = None) -> Call:
+    """`POST /mlops/predict/batch`."""
+    return _post("/mlops/predict/batch", _given(model_id=model_id, version=version, inputs=[dict(i) for i in inputs]))
+
+
+def served_model(model_id: str) -> Call:
+    """`GET /v2/models/{id}`: the inputs and outputs of a deployed model, in the V2 protocol's terms."""
+    return _get(f"/v2/models/{_part(model_id)}")
+
+
+def send_labels(model_id: str, labels: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> Call:
+    """`POST /mlops/labels`: `{prediction_id: label}`, or documents with both."""
+    if isinstance(labels, Mapping):
+        rows = [{"prediction_id": prediction_id, "label": label} for prediction_id, label in labels.items()]
+    else:
+        rows = [dict(row) for row in labels]
+    return _post("/mlops/labels", {"model_id": model_id, "labels": rows})
+
+
+# monitoring -------------------------------------------------------------------------------------------------------
+
+
+def drift(model_id: str) -> Call:
+    """`GET /mlops/models/{id}/drift`."""
+    return _get(f"/mlops/models/{_part(model_id)}/drift")
+
+
+def monitoring(model_id: str) -> Call:
+    """`GET /mlops/models/{id}/monitoring`."""
+    return _get(f"/mlops/models/{_part(model_id)}/monitoring")
+
+
+def set_monitoring(model_id: str, config: Mapping[str, Any]) -> Call:
+    """`PUT /mlops/models/{id}/monitoring`."""
+    return Call("PUT", f"/mlops/models/{_part(model_id)}/monitoring", body=dict(config))
+
+
+def export_predictions(model_id: str, selection: Mapping[str, Any] | None = None) -> Call:
+    """`POST /mlops/models/{id}/predictions/export`."""
+    return _post(f"/mlops/models/{_part(model_id)}/predictions/export", dict(selection or {}))
+
+
+# loop -------------------------------------------------------------------------------------------------------------
+
+
+def loop_status(model_id: str | None = None) -> Call:
+    """`GET /mlops/loop` or `GET /mlops/loop/{id}`."""
+    return _get("/mlops/loop" if model_id is None else f"/mlops/loop/{_part(model_id)}")
+
+
+def loop_action(model_id: str, action: str) -> Call:
+    """`POST /mlops/loop/{id}/{pause|resume|run}`."""
+    return _post(f"/mlops/loop/{_part(model_id)}/{_part(action)}")
+
+
+# experiments ------------------------------------------------------------------------------------------------------
+
+
+def create_experiment(config: Mapping[str, Any]) -> Call:
+    """`POST /mlops/experiments`."""
+    return _post("/mlops/experiments", dict(config))
+
+
+def experiments() -> Call:
+    """`GET /mlops/experiments`."""
+    return _get("/mlops/experiments")
+
+
+def experiment(experiment_id: str) -> Call:
+    """`GET /mlops/experiments/{id}`."""
+    return _get(f"/mlops/experiments/{_part(experiment_id)}")
+
+
+def compare(experiment_ids: Iterable[str]) -> Call:
+    """`POST /mlops/experiments/compare`."""
+    return _post("/mlops/experiments/compare", {"experiment_ids": list(experiment_ids)})
+
+
+# keys and the installation ----------------------------------------------------------------------------------------
+
+
+def keys() -> Call:
+    """`GET /mlops/keys`."""
+    return _get("/mlops/keys")
+
+
+def create_key(name: str, scopes: Iterable[str], model_prefixes: Iterable[str] = ()) -> Call:
+    """`POST /mlops/keys`."""
+    return _post("/mlops/keys", {"name": name, "scopes": list(scopes), "model_prefixes": list(model_prefixes)})
+
+
+def revoke_key(key_id: str) -> Call:
+    """`DELETE /mlops/keys/{id}`."""
+    return Call("DELETE", f"/mlops/keys/{_part(key_id)}")
+
+
+def health() -> Call:
+    """`GET /mlops/health`."""
+    return _get("/mlops/health")
+
+
+def metrics() -> Call:
+    """`GET /mlops/metrics`."""
+    return _get("/mlops/metrics")
+
+
+def serving_config() -> Call:
+    """`GET /mlops/serving`."""
+    return _get("/mlops/serving")
+
+
+def set_serving_config(config: Mapping[str, Any]) -> Call:
+    """`PUT /mlops/serving`."""
+    return Call("PUT", "/mlops/serving", body=dict(config))
+
+
+def events(topics: Iterable[str] = (), model_id: str | None = None, last_event_id: str | None = None) -> Call:
+    """`GET /mlops/events`."""
+    call = _get("/mlops/events", topics=",".join(topics) or None, model_id=model_id)
+    if last_event_id is None:
+        return call
+    return Call(call.method, call.path, query=call.query, headers={"Last-Event-ID": last_event_id})

@@ -1,0 +1,48 @@
+"""`trimtab deploy`: give a version traffic."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trimtab.cli.options import ApiKey, AsJson, Url, connected, single, split_reference
+from trimtab.cli.output import facts, show, when
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = single()
+
+
+@app.command()
+def deploy(
+    reference: Annotated[str, typer.Argument(help="A model, or one version of it.", metavar="ID[:VERSION]")],
+    canary: Annotated[float | None, typer.Option(help="Only this percentage of the traffic.", min=0, max=100)] = None,
+    shadow: Annotated[str | None, typer.Option(help="A version that answers beside, unseen.")] = None,
+    fallback: Annotated[str | None, typer.Option(help="A version that answers when the other fails.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept with the deployment.")] = "",
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a version traffic; without a version, the one in production."""
+    model_id, version = split_reference(reference)
+    with connected(url, api_key) as client:
+        found = client.deploy(model_id, version, canary=canary, shadow=shadow, fallback=fallback, reason=reason or None)
+    show(found, as_json, lambda console: draw_deployment(console, found))
+
+
+def draw_deployment(console: "Console", deployment: dict[str, Any]) -> None:
+    """A deployment for a person."""
+    shares = [f"{route['version']} {route['weight']:g} % ({route['name']})" for route in deployment.get("routes", ())]
+    facts(
+        console,
+        [
+            ("model", deployment["model_id"]),
+            ("routes", ", ".join(shares) or "none: nothing is served"),
+            ("shadow", (deployment.get("shadow") or {}).get("version")),
+            ("fallback", (deployment.get("fallback") or {}).get("version")),
+            ("revision", deployment.get("revision")),
+            ("since", when(deployment.get("since"))),
+            ("reason", deployment.get("reason")),
+        ],
+    )

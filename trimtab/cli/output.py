@@ -1,0 +1,85 @@
+"""What commands print: one JSON document, or tables for people."""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+BARS = "▁▂▃▄▅▆▇█"
+MISSING = "-"
+
+
+def show(document: Any, as_json: bool, draw: "Callable[[Console], None]") -> None:
+    """Print `document` as JSON, or let `draw` print it for a person."""
+    if as_json:
+        print(json.dumps(document, default=str))
+        return
+    from rich.console import Console
+
+    draw(Console(highlight=False))
+
+
+def table(console: "Console", headings: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str = "none") -> None:
+    """A table; numbers to the right. Text is printed as it is: what looks like markup is no markup."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        console.print(Text(empty))
+        return
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for number, heading in enumerate(headings):
+        right = all(isinstance(row[number], int | float) or row[number] is None for row in rows)
+        drawn.add_column(heading, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(cell(value)) for value in row))
+    console.print(drawn)
+
+
+def facts(console: "Console", pairs: Sequence[tuple[str, Any]]) -> None:
+    """Name and value a line, absent values left out."""
+    from rich.text import Text
+
+    kept = [(name, value) for name, value in pairs if value not in (None, "", [], {}, ())]
+    width = max((len(name) for name, _ in kept), default=0)
+    for name, value in kept:
+        console.print(Text(f"{name:<{width}}  ", "dim") + Text(cell(value)))
+
+
+def cell(value: Any) -> str:
+    """A value as a person reads it."""
+    if value is None or value == "":
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {cell(member)}" for name, member in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(cell(member) for member in value)
+    return str(value)
+
+
+def when(time: str | None) -> str:
+    """An RFC 3339 time as `2026-01-31 12:00:00`, UTC."""
+    if not time:
+        return MISSING
+    return datetime.fromisoformat(time).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def sparkline(values: Sequence[float], width: int = 24) -> str:
+    """The last `width` values as a line of bars from 0 to the greatest.
+
+    >>> sparkline([0.0, 0.5, 1.0])
+    '▁▅█'
+    """
+    shown = [max(value, 0.0) for value in values][-width:]
+    top = max(shown, default=0.0)
+    if top <= 0:
+        return BARS[0] * len(shown)
+    return "".join(BARS[min(int(value / top * len(BARS)), len(BARS) - 1)] for value in shown)

@@ -1,0 +1,125 @@
+"""`trimtab up`: the local cluster in the foreground."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trimtab.cli.options import ApiKey, AsJson, Url, checked, read_document, single
+
+if TYPE_CHECKING:
+    from trimtab.local.events import ClusterEvent, Listener
+    from trimtab.local.settings import LocalSettings
+
+app = single()
+
+
+@app.command()
+def up(
+    port: Annotated[int | None, typer.Option(help="Public port; default 3006.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Port of the merged metrics; default 9090.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of all state; default .trimtab.")] = None,
+    kafka: Annotated[
+        str | None, typer.Option(help="Use this Kafka (HOST:PORT) and don't start one.", metavar="HOST:PORT")
+    ] = None,
+    only: Annotated[str | None, typer.Option(help="Start these services only, comma-separated.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A server configuration document (JSON or YAML), applied once all is up.")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never use the network for the broker.")] = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start a Kafka broker (unless one is given) and all services; Ctrl-C stops them in order.
+
+    A second `up` continues with the same data.
+    """
+    import asyncio
+
+    from trimtab.local.settings import LocalSettings
+    from trimtab.local.signals import until_signalled
+
+    settings = checked(
+        LocalSettings,
+        {
+            "serving_port": port,
+            "metrics_port": metrics_port,
+            "data_dir": data_dir,
+            "kafka_bootstrap": kafka,
+            "offline": offline or None,
+        },
+    )
+    document = read_document(config) if config else None
+    raise typer.Exit(asyncio.run(until_signalled(_run(settings, _names(only), document, api_key, as_json))))
+
+
+def _names(only: str | None) -> tuple[str, ...]:
+    from services.kernel.errors import InvalidInput
+    from services.kernel.settings import SERVICES
+
+    if only is None:
+        return SERVICES
+    names = tuple(name.strip() for name in only.split(",") if name.strip())
+    unknown = [name for name in names if name not in SERVICES]
+    if unknown or not names:
+        raise InvalidInput(f"--only takes {', '.join(SERVICES)}; not {', '.join(unknown) or 'nothing'}")
+    return names
+
+
+async def _run(
+    settings: "LocalSettings",
+    names: tuple[str, ...],
+    document: dict[str, Any] | None,
+    api_key: str | None,
+    as_json: bool,
+) -> int:
+    import asyncio
+
+    from trimtab.async_client import AsyncClient
+    from trimtab.local.cluster import LocalCluster
+    from trimtab.local.progress import download_progress
+
+    tell = _teller(as_json)
+    with download_progress("Apache Kafka") as progress:
+        cluster = LocalCluster(settings, only=names, tell=tell, progress=progress)
+        async with cluster:
+            if document is not None:
+                async with AsyncClient(cluster.url, api_key=api_key) as client:
+                    await client.set_serving_config(document)
+            _say_up(settings, cluster, as_json)
+            await asyncio.Event().wait()
+    return 0
+
+
+def _teller(as_json: bool) -> "Listener":
+    import json
+
+    def tell(event: "ClusterEvent") -> None:
+        if as_json:
+            line = {"event": event.kind, "part": event.part, "detail": event.detail, "seconds": round(event.seconds, 2)}
+            print(json.dumps(line), flush=True)
+        elif event.kind == "ready":
+            print(f"  {event.part:<9} ready in {event.seconds:.1f} s  {event.detail}".rstrip(), flush=True)
+        elif event.kind == "died":
+            print(f"  {event.part:<9} {event.detail}; next start in {event.seconds:.1f} s", flush=True)
+        elif event.kind == "stopped":
+            print(f"  {event.part:<9} stopped", flush=True)
+
+    return tell
+
+
+def _say_up(settings: "LocalSettings", cluster: Any, as_json: bool) -> None:
+    import json
+
+    facts = {
+        "url": cluster.url,
+        "metrics": f"http://127.0.0.1:{settings.metrics_port}/metrics",
+        "kafka": cluster.bootstrap,
+        "data_dir": str(cluster.data_dir),
+    }
+    if as_json:
+        print(json.dumps({"event": "up", **facts}), flush=True)
+        return
+    print(f"\nTrimtab is up: {facts['url']}   (page and API; Ctrl-C stops everything)")
+    print(f"  metrics {facts['metrics']}   Kafka {facts['kafka']}   data {facts['data_dir']}", flush=True)

@@ -1,0 +1,58 @@
+"""`trimtab why`: the chain of events that led to a version."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trimtab.cli.options import ApiKey, AsJson, Kafka, Url, settings, single, split_reference
+from trimtab.cli.output import show, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trimtab.chain import Link
+
+app = single()
+
+
+@app.command()
+def why(
+    reference: Annotated[
+        str, typer.Argument(help="A model, or one version of it; without one, the newest.", metavar="ID[:VERSION]")
+    ],
+    kafka: Kafka = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """The events that led to a version, read from Kafka: what caused what, and when."""
+    from trimtab.chain import chain_of, newest_version, read_links
+
+    model_id, version = split_reference(reference)
+    links = asyncio.run(read_links(settings(kafka_bootstrap=kafka), model_id))
+    version = version or newest_version(links)
+    chain = chain_of(links, version)
+    document = {"model_id": model_id, "version": version, "events": [link.to_json() for link in chain]}
+    show(document, as_json, lambda console: draw_chain(console, chain))
+
+
+def draw_chain(console: "Console", chain: "list[Link]") -> None:
+    """A chain for a person: when, what, which event caused it."""
+    numbers = {link.id: number for number, link in enumerate(chain, start=1)}
+    rows = []
+    for link in chain:
+        told = link.body.get("explanation") or link.body.get("comment") or link.body.get("reason") or ""
+        step = link.body.get("step") or link.body.get("to_stage") or ""
+        cause = numbers.get(link.causation_id or "")
+        rows.append(
+            (
+                str(numbers[link.id]),
+                link.time.strftime("%H:%M:%S.%f")[:-3],
+                link.type.removeprefix("trimtab.").removesuffix(".v1"),
+                f"because of {cause}" if cause else "",
+                link.id[:8],
+                " ".join(part for part in (f"[{step}]" if step else "", told) if part),
+            )
+        )
+    table(console, ("#", "time", "event", "cause", "id", "what it says"), rows)

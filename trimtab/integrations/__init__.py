@@ -1,0 +1,1 @@
+"""Trimtab inside a user's own application."""

@@ -1,0 +1,269 @@
+"""What both clients offer: one method a route, written once.
+
+`Client` is a `Surface[Any]` whose methods return the answer's JSON; `AsyncClient` is a `Surface[Awaitable[Any]]`, so
+its methods are awaited. Every method raises an error of `trimtab.errors` when the server refuses, and `Unavailable`
+when nobody answers.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from trimtab import calls
+from trimtab.calls import Call
+from trimtab.errors import TrimtabError, Unavailable, error_of
+
+Answer = TypeVar("Answer")
+
+DEFAULT_URL = "http://127.0.0.1:3006"
+ENDED = ("succeeded", "failed", "cancelled")
+"""States in which a training job stays."""
+
+
+class Surface(ABC, Generic[Answer]):
+    """The routes of Trimtab as methods."""
+
+    @abstractmethod
+    def send(self, call: Call) -> Answer:
+        """Send any call; the JSON of its answer (text where it is not JSON, None where it is empty)."""
+
+    # training
+
+    def submit_job(self, job: Mapping[str, Any], *, idempotency_key: str | None = None) -> Answer:
+        """Ask for a training; the answer holds its `job_id`. With a key, asking again starts nothing new."""
+        return self.send(calls.submit_job(job, idempotency_key))
+
+    def jobs(self, model_id: str | None = None) -> Answer:
+        """Training jobs, the newest first."""
+        return self.send(calls.jobs(model_id))
+
+    def job(self, job_id: str) -> Answer:
+        """One training job: its state, progress, metrics."""
+        return self.send(calls.job(job_id))
+
+    def cancel_job(self, job_id: str) -> Answer:
+        """Stop a job that is queued or running."""
+        return self.send(calls.cancel_job(job_id))
+
+    # registry
+
+    def models(self) -> Answer:
+        """Every model with its newest version and the one in production."""
+        return self.send(calls.models())
+
+    def model(self, model_id: str) -> Answer:
+        """One model with its versions."""
+        return self.send(calls.model(model_id))
+
+    def version(self, model_id: str, version: str) -> Answer:
+        """One version: stage, metrics, hyper-parameters, lineage, signature."""
+        return self.send(calls.version(model_id, version))
+
+    def manifest(self, model_id: str, version: str) -> Answer:
+        """The version's signed-off record of files and digests."""
+        return self.send(calls.manifest(model_id, version))
+
+    def history(self, model_id: str, version: str | None = None) -> Answer:
+        """Every move of a model's versions, or of one version, the newest first: who, when, why."""
+        return self.send(calls.history(model_id, version))
+
+    def register_model(self, path: str | Path, *, model_id: str, version: str | None = None, **metadata: Any) -> Answer:
+        """Upload a model file or folder as a new draft. `metadata`: model_name, metrics, signature, ..."""
+        given = {"model_id": model_id, **({"version": version} if version else {}), **metadata}
+        return self.send(calls.register_model(path, given))
+
+    def promote(self, model_id: str, version: str, stage: str, *, comment: str = "") -> Answer:
+        """Move a version to `staging` or `production`."""
+        return self.send(calls.promote(model_id, version, stage, comment))
+
+    def archive(self, model_id: str, version: str, *, comment: str = "") -> Answer:
+        """Take a version out of use; it is kept for ever."""
+        return self.send(calls.archive(model_id, version, comment))
+
+    # deployment
+
+    def deploy(
+        self,
+        model_id: str,
+        version: str | None = None,
+        *,
+        canary: float | None = None,
+        shadow: str | None = None,
+        fallback: str | None = None,
+        reason: str | None = None,
+        expected_revision: int | None = None,
+    ) -> Answer:
+        """Give a version the traffic, or `canary` percent of it. Without a version: the one in production.
+
+        With `expected_revision` the change is made only if the deployment still has that revision, else
+        `PreconditionFailed`.
+        """
+        return self.send(
+            calls.deploy(
+                model_id,
+                version,
+                canary=canary,
+                shadow=shadow,
+                fallback=fallback,
+                reason=reason,
+                expected_revision=expected_revision,
+            )
+        )
+
+    def deployments(self) -> Answer:
+        """What every model's traffic should go to, and what the replicas really serve."""
+        return self.send(calls.deployments())
+
+    def deployment(self, model_id: str) -> Answer:
+        """One model's deployment."""
+        return self.send(calls.deployment(model_id))
+
+    def rollback(self, model_id: str, *, reason: str = "") -> Answer:
+        """Back to what was deployed before."""
+        return self.send(calls.rollback(model_id, reason))
+
+    # prediction
+
+    def predict(self, model_id: str, input: Mapping[str, Any], *, version: str | None = None) -> Answer:
+        """One prediction: `{prediction, probabilities, model_id, version, route, prediction_id, latency_ms, ...}`."""
+        return self.send(calls.predict(model_id, input, version))
+
+    def predict_batch(
+        self, model_id: str, inputs: Iterable[Mapping[str, Any]], *, version: str | None = None
+    ) -> Answer:
+        """Many predictions in one request, in the order of `inputs`."""
+        return self.send(calls.predict_batch(model_id, inputs, version))
+
+    def send_labels(self, model_id: str, labels: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> Answer:
+        """The truth about earlier predictions: `{prediction_id: label}`, or documents with both."""
+        return self.send(calls.send_labels(model_id, labels))
+
+    # monitoring
+
+    def drift(self, model_id: str) -> Answer:
+        """The latest scores of every feature, the open signals and the measured performance."""
+        return self.send(calls.drift(model_id))
+
+    def monitoring(self, model_id: str) -> Answer:
+        """How a model is watched."""
+        return self.send(calls.monitoring(model_id))
+
+    def set_monitoring(self, model_id: str, config: Mapping[str, Any]) -> Answer:
+        """Set how a model is watched; takes the monitoring configuration document."""
+        return self.send(calls.set_monitoring(model_id, config))
+
+    def export_predictions(self, model_id: str, selection: Mapping[str, Any] | None = None) -> Answer:
+        """Write logged predictions with their labels as one Parquet file in the artifact store."""
+        return self.send(calls.export_predictions(model_id, selection))
+
+    # loop
+
+    def loop_status(self, model_id: str | None = None) -> Answer:
+        """Where the closed loop stands, for one model or all."""
+        return self.send(calls.loop_status(model_id))
+
+    def loop_pause(self, model_id: str) -> Answer:
+        """The loop starts nothing new for this model."""
+        return self.send(calls.loop_action(model_id, "pause"))
+
+    def loop_resume(self, model_id: str) -> Answer:
+        """The loop may act again."""
+        return self.send(calls.loop_action(model_id, "resume"))
+
+    def loop_run(self, model_id: str) -> Answer:
+        """Start a cycle now, without a signal."""
+        return self.send(calls.loop_action(model_id, "run"))
+
+    # experiments
+
+    def create_experiment(self, config: Mapping[str, Any]) -> Answer:
+        """Start a hyper-parameter search."""
+        return self.send(calls.create_experiment(config))
+
+    def experiments(self) -> Answer:
+        """Every experiment."""
+        return self.send(calls.experiments())
+
+    def experiment(self, experiment_id: str) -> Answer:
+        """One experiment with its trials."""
+        return self.send(calls.experiment(experiment_id))
+
+    def compare(self, experiment_ids: Iterable[str]) -> Answer:
+        """Experiments side by side."""
+        return self.send(calls.compare(experiment_ids))
+
+    # keys and the installation
+
+    def keys(self) -> Answer:
+        """The API keys, without their secrets."""
+        return self.send(calls.keys())
+
+    def create_key(self, name: str, scopes: Iterable[str], *, model_prefixes: Iterable[str] = ()) -> Answer:
+        """A new API key; its secret is in this answer and nowhere else."""
+        return self.send(calls.create_key(name, scopes, model_prefixes))
+
+    def revoke_key(self, key_id: str) -> Answer:
+        """Make a key void."""
+        return self.send(calls.revoke_key(key_id))
+
+    def health(self) -> Answer:
+        """How every service is."""
+        return self.send(calls.health())
+
+    def metrics(self) -> Answer:
+        """The Prometheus metrics of all services, as text."""
+        return self.send(calls.metrics())
+
+    def serving_config(self) -> Answer:
+        """The server configuration document."""
+        return self.send(calls.serving_config())
+
+    def set_serving_config(self, config: Mapping[str, Any]) -> Answer:
+        """Replace the server configuration document."""
+        return self.send(calls.set_serving_config(config))
+
+
+def base_url(url: str | None) -> str:
+    """`url`, else `TRIMTAB_URL`, else this machine's."""
+    return (url or os.environ.get("TRIMTAB_URL") or DEFAULT_URL).rstrip("/")
+
+
+def authorization(api_key: str | None) -> dict[str, str]:
+    """The header for `api_key`, else for `TRIMTAB_API_KEY`, else none."""
+    key = api_key or os.environ.get("TRIMTAB_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def uses_proxies(url: str) -> bool:
+    """Whether the environment's proxies may stand between us and `url`: never for this machine."""
+    return (urlsplit(url).hostname or "") not in ("127.0.0.1", "localhost", "::1")
+
+
+def answer_of(response: httpx.Response) -> Any:
+    """The answer's JSON, or its text. Raises an error of `trimtab.errors`."""
+    if response.status_code >= 400:
+        raise refusal(response.status_code, response.content, response.request)
+    if not response.content:
+        return None
+    if "json" in response.headers.get("content-type", ""):
+        return response.json()
+    return response.text
+
+
+def refusal(status: int, body: bytes, request: httpx.Request) -> TrimtabError:
+    """The error that a refused `request` is."""
+    return error_of(status, body, f"{request.method} {request.url.path}")
+
+
+def unreachable(url: str, error: httpx.HTTPError) -> Unavailable:
+    """The error for a server that does not answer."""
+    if isinstance(error, httpx.TimeoutException):
+        return Unavailable(f"{url} did not answer in time")
+    if isinstance(error, httpx.ConnectError):
+        return Unavailable(f"nothing answers at {url}: start it with `trimtab up`, or give the right --url")
+    return Unavailable(f"the connection to {url} broke ({type(error).__name__})")
