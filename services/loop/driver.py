@@ -1,7 +1,8 @@
 """The driver: looks at every open cycle and does what its step waits for.
 
 Each action is safe to repeat: HTTP changes carry an Idempotency-Key made of the cycle and the action, and the step
-itself is a compare-and-swap on the cycle's row. So a crash between an action and its step, or two loops at once, do no harm.
+itself is a compare-and-swap on the cycle's row. So a crash between an action and its step, or two loops at once, do no
+harm.
 """
 
 import asyncio

@@ -67,7 +67,7 @@ async def send(
         id=event_id or new_id(),
         source="/test",
         type=message.TYPE,
-        time="2026-01-01T00:00:00Z",  # type: ignore[arg-type]
+        time="2026-01-01T00:00:00Z",
         subject=message.key,
         revision=revision,
         content_type=content_type,
@@ -211,7 +211,7 @@ async def test_a_table_keeps_the_newest_revision_of_each_key(settings: ProbeSett
             source="/t",
             type="trimtab.access.granted.v1",
             time="2026-01-01T00:00:00Z",
-            revision=revision,  # type: ignore[arg-type]
+            revision=revision,
         )
         await producer.send("access", json.dumps(body).encode(), key=key.encode(), headers=to_headers(envelope))
     await producer.send("access", None, key=b"b")

@@ -2,8 +2,10 @@
 
 import sqlalchemy as sa
 
+from schemas.base import Message
 from schemas.events import Alert, LabelsObserved
 from services.kernel.bus.consume import ConsumeLoop
+from services.kernel.bus.inbox import Handler
 from services.kernel.errors import InvalidInput, Unavailable
 from services.kernel.http.api import create_api
 from services.kernel.service import Service
@@ -40,7 +42,7 @@ def count(message: LabelsObserved, uow: UnitOfWork) -> None:
         )
 
 
-HANDLERS = {LabelsObserved: count}
+HANDLERS: dict[type[Message], Handler] = {LabelsObserved: count}
 
 
 def build(settings: ProbeSettings) -> Service:

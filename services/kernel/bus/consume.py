@@ -2,8 +2,8 @@
 
 Per partition in order, partitions beside each other. A chunk of records is one transaction (`inbox.py`), then the
 offset is committed. A retriable failure pauses its partition and tries again with bounded, jittered backoff, heartbeats
-alive; a record that fails otherwise, or too often, goes to the dead-letter topic, and only then is its offset committed.
-A database that does not answer is nobody's fault: it is waited for without bound.
+alive; a record that fails otherwise, or too often, goes to the dead-letter topic, and only then is its offset
+committed. A database that does not answer is nobody's fault: it is waited for without bound.
 """
 
 import asyncio

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from services.kernel.bus.connection import client_options, to_record
 from services.kernel.bus.record import Record
@@ -68,7 +68,7 @@ async def read_to_end(settings: Settings, topic: str) -> AsyncIterator[Record]:
 
 
 async def follow(settings: Settings, topics: Iterable[str], *, from_start: bool = False) -> AsyncIterator[Record]:
-    """Records as they arrive, for ever; with `from_start` the ones that are there first."""
+    """Records as they arrive, for ever; with `from_start` the ones that are there first. Raises `Unavailable`."""
     consumer = await open_consumer(settings, "trimtab-follower")
     try:
         partitions = await assign_all(consumer, [settings.topic(topic) for topic in topics])
@@ -77,5 +77,7 @@ async def follow(settings: Settings, topics: Iterable[str], *, from_start: bool 
             for raws in (await consumer.getmany(timeout_ms=1000)).values():
                 for raw in raws:
                     yield to_record(raw, settings.topic_prefix)
+    except (KafkaError, OSError) as error:
+        raise Unavailable(f"Kafka at {settings.kafka_bootstrap} broke off ({error!r})") from error
     finally:
         await consumer.stop()

@@ -3,10 +3,11 @@
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kernel.errors import TooLarge, TrimtabError, UnsupportedMedia
-from services.kernel.http.problems import problem, problem_of
+from services.kernel.http.problems import problem, problem_of, status_of
 from services.kernel.settings import SERVICES, Settings
 
 READABLE = ("application/json", "application/problem+json", "multipart/form-data", "application/x-tar", "text/")
@@ -21,7 +22,7 @@ def allowed_hosts(settings: Settings) -> frozenset[str]:
 
 
 class Guard:
-    """ASGI middleware. `unbounded` are paths (prefixes, if they end with `/`) whose handlers bound the body themselves."""
+    """ASGI middleware. `unbounded` are paths (prefixes, if they end with `/`) whose handlers bound their bodies."""
 
     def __init__(self, app: ASGIApp, settings: Settings, unbounded: tuple[str, ...] = ()) -> None:
         self._app = app
@@ -86,7 +87,7 @@ class Guard:
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > self._max_bytes:
-                    raise _BodyTooLarge
+                    raise _BodyTooLarge(self._too_large())
             return message
 
         return bounded
@@ -95,8 +96,11 @@ class Guard:
         return TooLarge(f"the body is over {self._max_bytes} bytes: see TRIMTAB_MAX_BODY_BYTES")
 
 
-class _BodyTooLarge(Exception):
-    """Unwinds the application when the body passes the limit."""
+class _BodyTooLarge(HTTPException):
+    """Unwinds the application when the body passes the limit. An HTTPException, since FastAPI hides others as 400."""
+
+    def __init__(self, error: TooLarge) -> None:
+        super().__init__(status_of(error), error.detail)
 
 
 def _host_name(netloc: str) -> str:

@@ -82,7 +82,7 @@ def install(app: FastAPI) -> None:
     async def plain(_: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, HTTPException):
             return _unexpected(error)
-        code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http-error")
+        code = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}.get(error.status_code, "http-error")
         response = problem(error.status_code, code, "The request can't be answered", str(error.detail))
         response.headers.update(error.headers or {})
         return response

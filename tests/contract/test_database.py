@@ -1,0 +1,112 @@
+"""One suite for both databases: transactions, outbox, revisions, leases, idempotency, migration."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from schemas.events import Alert
+from services.kernel import idempotency, lease
+from services.kernel.db import Database
+from services.kernel.errors import Conflict
+from services.kernel.migrate import migrate
+from services.kernel.tables import metadata, outbox
+from services.kernel.uow import UnitOfWork, Work
+from tests.probe.app import effects
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'probe.db'}"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def db(url: str) -> Iterator[Database]:
+    """A migrated database."""
+    database = Database(url, "probe")
+    migrate(database, "tests.probe.migrations")
+    yield database
+    database.close()
+
+
+def alert(number: int = 1) -> Alert:
+    return Alert(alert_id=f"a{number}", model_id="m", state="raised", severity="info", title="t", detail="d")
+
+
+def test_migrating_twice_changes_nothing_and_tables_are_those_of_the_code(db: Database) -> None:
+    migrate(db, "tests.probe.migrations")
+    names = db.read_now(lambda connection: set(sa.inspect(connection).get_table_names()))
+    assert names >= {table.name for table in metadata.sorted_tables} | {"effects"}
+
+
+def test_two_processes_may_migrate_at_once(url: str) -> None:
+    databases = [Database(url, "probe") for _ in range(4)]
+    threads = [threading.Thread(target=migrate, args=(db, "tests.probe.migrations")) for db in databases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = databases[0].read_now(lambda c: c.execute(sa.text("SELECT version_num FROM alembic_version")).all())
+    assert [tuple(row) for row in found] == [("0001",)]
+    for database in databases:
+        database.close()
+
+
+async def test_a_change_and_its_events_are_one_transaction(db: Database) -> None:
+    work = Work(db, "probe")
+
+    def change(uow: UnitOfWork) -> None:
+        uow.connection.execute(sa.insert(effects).values(prediction_id="x"))
+        uow.publish(alert())
+
+    def fails(uow: UnitOfWork) -> None:
+        change(uow)
+        raise Conflict("no")
+
+    await work.run(change)
+    with pytest.raises(Conflict):
+        await work.run(fails)
+    counted = await db.read(
+        lambda c: [c.execute(sa.select(sa.func.count()).select_from(t)).scalar_one() for t in (effects, outbox)]
+    )
+    assert counted == [1, 1]
+
+
+async def test_revisions_count_up_without_gap_or_repeat(db: Database) -> None:
+    work = Work(db, "probe")
+    allotted = await asyncio.gather(*(work.run(lambda uow: uow.next_revision("model", "m")) for _ in range(40)))
+    assert sorted(allotted) == list(range(1, 41))
+    assert await work.run(lambda uow: uow.next_revision("model", "other")) == 1
+
+
+def test_a_lease_has_one_holder_and_a_zombie_is_told_by_its_epoch(db: Database) -> None:
+    now = [1000.0]
+
+    def take(holder: str) -> int | None:
+        return db.write_now(lambda c: lease.acquire(c, "job", holder, 10, lambda: now[0]))
+
+    assert take("a") == 1
+    assert take("b") is None
+    assert take("a") == 1
+    now[0] = 1011
+    assert take("b") == 2
+    assert db.read_now(lambda c: (lease.holds(c, "job", "a", 1), lease.holds(c, "job", "b", 2))) == (False, True)
+    db.write_now(lambda c: lease.release(c, "job", "b"))
+    assert take("a") == 3
+
+
+def test_an_idempotency_key_recalls_its_answer_and_refuses_another_request(db: Database) -> None:
+    first = idempotency.digest({"a": 1, "b": 2})
+    assert first == idempotency.digest({"b": 2, "a": 1})
+    db.write_now(lambda c: idempotency.remember(c, "train", "k", first, 202, {"job_id": "j"}))
+    assert db.read_now(lambda c: idempotency.recall(c, "train", "k", first)) == (202, {"job_id": "j"})
+    assert db.read_now(lambda c: idempotency.recall(c, "train", None, first)) is None
+    assert db.read_now(lambda c: idempotency.recall(c, "other", "k", first)) is None
+    with pytest.raises(Conflict, match="another request"):
+        db.read_now(lambda c: idempotency.recall(c, "train", "k", idempotency.digest({"a": 2})))

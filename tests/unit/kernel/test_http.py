@@ -1,0 +1,162 @@
+"""The HTTP base: problem documents, limits, foreign hosts and origins, keys."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from fastapi import APIRouter
+
+from schemas.base import Name, StrictDocument
+from schemas.events import ApiKeyGranted, Scope
+from services.kernel import errors
+from services.kernel.auth import fingerprint, new_key
+from services.kernel.http.api import Reader, Writer, create_api, requires
+from services.kernel.http.problems import status_of
+from services.kernel.service import Service
+from services.kernel.settings import Settings
+
+router = APIRouter()
+
+
+class Body(StrictDocument):
+    """A body with one field."""
+
+    batch_size: int
+
+
+@router.get("/things/{model_id}")
+async def read_thing(model_id: Name, _: Reader) -> dict[str, str]:
+    return {"model_id": model_id}
+
+
+@router.post("/things")
+async def write_thing(body: Body, _: Writer) -> dict[str, int]:
+    return {"batch_size": body.batch_size}
+
+
+@router.get("/fails/{name}")
+async def fails(name: str, _: Annotated[Any, requires("read")]) -> None:
+    raise getattr(errors, name)("because", fact=1)
+
+
+def client_of(settings: Settings) -> tuple[Service, httpx.AsyncClient]:
+    service = Service("registry", settings)
+    service.app = create_api(service, [router], title="Test")
+    transport = httpx.ASGITransport(app=service.app, raise_app_exceptions=False)
+    return service, httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    _, client = client_of(Settings(max_body_bytes=2048))
+    async with client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("InvalidInput", 422),
+        ("TooLarge", 413),
+        ("UnsupportedMedia", 415),
+        ("Unauthenticated", 401),
+        ("Forbidden", 403),
+        ("NotFound", 404),
+        ("Conflict", 409),
+        ("PreconditionFailed", 412),
+        ("NotBuilt", 501),
+        ("Unavailable", 503),
+        ("Overloaded", 503),
+    ],
+)
+async def test_every_error_is_a_problem_document(client: httpx.AsyncClient, name: str, status: int) -> None:
+    answer = await client.get(f"/fails/{name}")
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert (body["status"], body["detail"], body["code"]) == (status, "because", getattr(errors, name).code)
+    assert ("retry-after" in answer.headers) == (status == 503)
+
+
+def test_every_error_of_the_tree_has_a_status() -> None:
+    kinds = [errors.TrimtabError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    named = {kind for kind in kinds if kind.__module__ == errors.__name__ and kind is not errors.TrimtabError}
+    assert all(status_of(kind("x")) != 500 for kind in named - {errors.Misconfigured})
+
+
+async def test_either_spelling_is_read_and_an_unknown_field_is_named(client: httpx.AsyncClient) -> None:
+    for body in ({"batch_size": 3}, {"batchSize": 3}):
+        assert (await client.post("/things", json=body)).json() == {"batch_size": 3}
+    answer = await client.post("/things", json={"batchSize": 3, "batchsize": 4})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "batchsize"
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status", "code"),
+    [
+        (b'{"batch_size":', {}, 400, "invalid-json"),
+        (b'{"batch_size": "x"}', {}, 422, "invalid-input"),
+        (b" " * 3000, {}, 413, "too-large"),
+        (b"x", {"content-type": "application/octet-stream"}, 415, "unsupported-media-type"),
+        (b"x", {"content-type": "application/python-pickle"}, 415, "unsupported-media-type"),
+        (b"x", {"content-encoding": "gzip"}, 415, "unsupported-media-type"),
+        (b"{}", {"host": "evil.example"}, 400, "unknown-host"),
+        (b"{}", {"origin": "http://evil.example"}, 403, "foreign-origin"),
+    ],
+)
+async def test_a_bad_request_is_refused_with_a_reason(
+    client: httpx.AsyncClient, content: bytes, headers: dict[str, str], status: int, code: str
+) -> None:
+    answer = await client.post("/things", content=content, headers={"content-type": "application/json"} | headers)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_a_chunked_body_is_cut_at_the_limit(client: httpx.AsyncClient) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(10):
+            yield b" " * 1000
+
+    answer = await client.post("/things", content=chunks(), headers={"content-type": "application/json"})
+    assert answer.status_code == 413
+
+
+async def test_browsers_are_told_what_they_may_not_do(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/healthz")
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_an_unknown_path_and_method_are_problems(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/nowhere")).json()["code"] == "not-found"
+    assert (await client.put("/things")).json()["code"] == "method-not-allowed"
+
+
+async def test_readiness_names_what_is_waited_for(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()["waiting_for"]) == (503, ["the process is starting"])
+
+
+async def test_keys_open_what_their_scopes_say() -> None:
+    service, client = client_of(Settings(auth="keys", internal_key="internal-secret"))
+    key = new_key()
+    grant = ApiKeyGranted(
+        key_id="k1", name="reader", sha256=fingerprint(key), scopes=(Scope.READ,), model_prefixes=("fraud-",)
+    )
+    service.access._apply("k1", grant, None)
+    bearer = {"authorization": f"Bearer {key}"}
+    async with client:
+        assert (await client.get("/things/fraud-1")).status_code == 401
+        assert (await client.get("/things/fraud-1", headers={"authorization": "Bearer wrong"})).status_code == 401
+        assert (await client.get("/things/fraud-1", headers=bearer)).status_code == 200
+        assert (await client.get("/things/other", headers=bearer)).status_code == 403
+        assert (await client.post("/things", json={"batch_size": 1}, headers=bearer)).status_code == 403
+        internal = {"authorization": "Bearer internal-secret"}
+        assert (await client.post("/things", json={"batch_size": 1}, headers=internal)).status_code == 200
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/metrics")).status_code == 401
+        service.access._apply("k1", None, None)
+        assert (await client.get("/things/fraud-1", headers=bearer)).status_code == 401
