@@ -3,10 +3,20 @@
 JSON is written in snake_case; the camelCase spelling of the same field is read everywhere.
 """
 
+import math
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, AliasChoices, AliasGenerator, BaseModel, ConfigDict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AliasGenerator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 
 
@@ -22,6 +32,16 @@ def _utc(value: datetime) -> datetime:
 
 UtcTime = Annotated[datetime, AfterValidator(_utc)]
 """A timezone-aware time in UTC; RFC 3339 in JSON."""
+
+
+def _nan_for_null(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+Measured = Annotated[
+    float, BeforeValidator(_nan_for_null), WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]})
+]
+"""A computed number. JSON has no NaN and no infinity: either is written as null, and null is read as NaN."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """An identifier that is safe as a Kafka key, a path segment and a label: 1 to 128 of letters, digits, `._-`."""

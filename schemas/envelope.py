@@ -7,14 +7,16 @@ its id is `topic/partition/offset`.
 Source: CloudEvents 1.0.2, Kafka Protocol Binding, sections 3.2 (binary) and 3.3 (structured).
 """
 
+import base64
 import json
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, ValidationError
 
-from schemas.base import Document, UtcTime
+from schemas.base import Document
 
 JSON = "application/json"
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
@@ -27,16 +29,33 @@ class BadEnvelope(ValueError):
     """The record's headers or structured body are not a readable CloudEvent."""
 
 
+Attribute = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
+"""What every consumer's inbox can hold: 1 to 256 characters, no NUL (PostgreSQL takes none)."""
+
+Subject = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
+
+
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the time lies outside of the years 1 to 9999 in UTC") from error
+
+
+EventTime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""RFC 3339 with any offset, as CloudEvents allows; kept in UTC."""
+
+
 class Envelope(Document):
     """The attributes of one event. Its identity is (`source`, `id`)."""
 
-    id: str = Field(min_length=1)
-    source: str = Field(min_length=1)
-    type: str = Field(min_length=1)
-    time: UtcTime
-    subject: str | None = None
+    id: Attribute
+    source: Attribute
+    type: Attribute
+    time: EventTime
+    subject: Subject | None = None
     traceparent: str | None = None
-    revision: int | None = Field(default=None, ge=0)
+    revision: int | None = Field(default=None, ge=0, lt=2**63)
     causation_id: str | None = None
     correlation_id: str | None = None
     content_type: str = JSON
@@ -85,20 +104,22 @@ def read_record(
 ) -> tuple[Envelope, bytes]:
     """The envelope and the body of a record, whichever mode it was written in.
 
-    Raises `BadEnvelope` with a sentence that names what is wrong.
+    An event without a time (CloudEvents allows that) has the record's timestamp. Raises `BadEnvelope` with a sentence
+    that names what is wrong.
     """
     texts = _decode(headers)
+    written_at = _from_milliseconds(timestamp_ms)
     content_type = texts.get("content-type", JSON)
     if content_type.startswith(STRUCTURED):
-        return _structured(value)
+        return _structured(value, written_at)
     if "ce_type" in texts or "ce_id" in texts:
         fields: dict[str, object] = {name: texts[header] for name, header in _ATTRIBUTES.items() if header in texts}
-        return _validated(fields | {"content_type": content_type}), value
+        return _validated({"time": written_at} | fields | {"content_type": content_type}), value
     plain = Envelope(
         id=f"{topic}/{partition}/{offset}",
         source=f"kafka://{topic}",
         type=default_type,
-        time=_from_milliseconds(timestamp_ms),
+        time=written_at,
         content_type=content_type,
     )
     return plain, value
@@ -111,16 +132,25 @@ def _decode(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
         raise BadEnvelope(f"a header is not UTF-8: {error}") from error
 
 
-def _structured(value: bytes) -> tuple[Envelope, bytes]:
+def _structured(value: bytes, written_at: datetime) -> tuple[Envelope, bytes]:
     try:
         event = json.loads(value)
-    except ValueError as error:
-        raise BadEnvelope(f"the structured CloudEvent is not JSON: {error}") from error
-    if not isinstance(event, dict):
+        body = _data(event) if isinstance(event, dict) else None
+    except (ValueError, RecursionError) as error:
+        raise BadEnvelope(f"the structured CloudEvent can't be read: {error}") from error
+    if body is None:
         raise BadEnvelope("the structured CloudEvent is not a JSON object")
     fields: dict[str, object] = {name: event[header[3:]] for name, header in _ATTRIBUTES.items() if header[3:] in event}
     fields["content_type"] = event.get("datacontenttype", JSON)
-    return _validated(fields), json.dumps(event.get("data")).encode()
+    return _validated({"time": written_at} | fields), body
+
+
+def _data(event: dict[str, object]) -> bytes:
+    """The body of a structured event: `data`, or the bytes in `data_base64` (CloudEvents JSON format, section 3.1)."""
+    encoded = event.get("data_base64")
+    if encoded is None:
+        return json.dumps(event.get("data")).encode()
+    return base64.b64decode(str(encoded), validate=True)
 
 
 def _validated(fields: dict[str, object]) -> Envelope:
@@ -132,4 +162,7 @@ def _validated(fields: dict[str, object]) -> Envelope:
 
 
 def _from_milliseconds(timestamp_ms: int) -> datetime:
-    return datetime.fromtimestamp(max(timestamp_ms, 0) / 1000, UTC)
+    try:
+        return datetime.fromtimestamp(max(timestamp_ms, 0) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.max.replace(tzinfo=UTC)  # a producer's clock is no reason to lose its record

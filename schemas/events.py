@@ -5,10 +5,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from schemas.base import Document, JsonValue, Message, Name, UtcTime, Version
+from schemas.base import Document, JsonValue, Measured, Message, Name, UtcTime, Version
 from schemas.jobs import TrainingJob
 
-Metrics = dict[str, float]
+Metrics = dict[str, Measured]
 
 
 # training-events --------------------------------------------------------------------------------------------------
@@ -268,11 +268,11 @@ class FeatureScore(Document):
 
     feature: str
     method: str
-    score: float
-    expected: float
-    expected_sd: float
-    debiased: float
-    p_value: float
+    score: Measured
+    expected: Measured
+    expected_sd: Measured
+    debiased: Measured
+    p_value: Measured
     significant: bool
     drifted: bool
     definition: str = ""
@@ -343,9 +343,9 @@ class PerformanceWorse(Message):
     version: Version
     state: SignalState
     metric: str
-    value: float
-    interval: tuple[float, float]
-    baseline_value: float
+    value: Measured
+    interval: tuple[Measured, Measured]
+    baseline_value: Measured
     labelled_rows: int
     window: Window
     explanation: str
@@ -361,9 +361,9 @@ class PerformanceRestored(Message):
     model_id: Name
     version: Version
     metric: str
-    value: float
-    interval: tuple[float, float]
-    baseline_value: float
+    value: Measured
+    interval: tuple[Measured, Measured]
+    baseline_value: Measured
     labelled_rows: int
     window: Window
     explanation: str

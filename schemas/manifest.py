@@ -2,7 +2,8 @@
 
 A version is a directory: `manifest.json`, `model.onnx`, `baseline.json`, `baseline.parquet` and whatever else belongs
 to it. Two digests: `content_digest` covers the model files alone, so the same job twice gives the same one;
-`manifest_digest` is the SHA-256 of the canonical `manifest.json`, hence of the whole record. Both are checked at every load.
+`manifest_digest` is the SHA-256 of the canonical `manifest.json`, hence of the whole record. Both are checked at every
+load.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from typing import Self
 
 from pydantic import Field, ValidationError, field_validator
 
-from schemas.base import Document, JsonValue, Name, UtcTime, Version
+from schemas.base import Document, JsonValue, Measured, Name, UtcTime, Version
 from schemas.features import Signature
 
 MANIFEST_NAME = "manifest.json"
@@ -38,7 +39,8 @@ class ManifestFile(Document):
     @classmethod
     def _stays_inside(cls, path: str) -> str:
         parts = PurePosixPath(path).parts
-        if path.startswith("/") or "\\" in path or "\0" in path or ".." in parts or str(PurePosixPath(path)) != path:
+        plain = "/".join(parts) == path  # also refuses ".", "a//b", "a/" and whatever else has a second spelling
+        if not plain or path.startswith("/") or "\\" in path or "\0" in path or ".." in parts:
             raise ValueError("must be a plain relative path inside the version's directory")
         return path
 
@@ -64,7 +66,7 @@ class Manifest(Document):
     files: tuple[ManifestFile, ...] = Field(min_length=1)
     content_digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     signature: Signature
-    metrics: dict[str, float] = {}
+    metrics: dict[str, Measured] = {}
     hyperparameters: dict[str, JsonValue] = {}
     lineage: Lineage = Lineage()
     created_at: UtcTime
@@ -73,8 +75,8 @@ class Manifest(Document):
     tags: dict[str, str] = {}
 
     def to_bytes(self) -> bytes:
-        """The canonical JSON that `manifest_digest` is computed over."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
+        """The canonical JSON that `manifest_digest` is computed over. What is not finite is null."""
+        return json.dumps(json.loads(self.model_dump_json()), sort_keys=True, separators=(",", ":")).encode()
 
     @property
     def manifest_digest(self) -> str:

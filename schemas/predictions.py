@@ -54,6 +54,26 @@ _ARROW_TYPES: dict[DType, pa.DataType] = {
 }
 
 
+_SCALARS = frozenset(_ARROW_TYPES.values())
+_COLUMNS: dict[str, pa.DataType] = {
+    "prediction_id": pa.utf8(),
+    "time": pa.timestamp("us", tz="UTC"),
+    "version": CATEGORY,
+    "route": CATEGORY,
+    "latency_us": pa.uint32(),
+    "error": CATEGORY,
+    LABEL: CATEGORY,
+    SCORE: pa.float32(),
+    VALUE: pa.float64(),
+}
+_REQUIRED = ("time", "version", "route", "latency_us", "error")
+_LAST_TIME_US = 253_402_300_799_999_999
+"""9999-12-31T23:59:59.999999Z"""
+
+_checked: dict[str, pa.Schema] = {}
+_CHECKED_MODELS = 4096
+
+
 class BadBatch(ValueError):
     """The bytes are not a readable batch of predictions."""
 
@@ -103,7 +123,9 @@ class PredictionBatch(Message):
     gaps: tuple[Gap, ...] = ()
     skew: dict[str, int] = {}
     redacted: tuple[str, ...] = ()
-    rows: SkipValidation[pa.RecordBatch] = Field(exclude=True, repr=False, json_schema_extra={"contentEncoding": "arrow"})
+    rows: SkipValidation[pa.RecordBatch] = Field(
+        exclude=True, repr=False, json_schema_extra={"contentEncoding": "arrow"}
+    )
 
     def encode(self) -> bytes:
         """The Arrow IPC stream; the metadata travels in the schema."""
@@ -122,8 +144,11 @@ class PredictionBatch(Message):
             rows = reader.read_next_batch()
             rows.validate(full=True)
             about = json.loads((rows.schema.metadata or {})[b"trimtab"])
-            return cls.model_validate({**about, "rows": rows})
-        except (pa.ArrowException, StopIteration, KeyError, ValueError, OSError, TypeError) as error:
+            batch = cls.model_validate({**about, "rows": rows})
+            _check_columns(batch.model_id, rows.schema)
+            _check_rows(rows)
+            return batch
+        except (pa.ArrowException, StopIteration, KeyError, ValueError, OSError, TypeError, RecursionError) as error:
             raise BadBatch(f"not a batch of predictions: {error or type(error).__name__}") from error
 
     def prediction_ids(self) -> list[str]:
@@ -136,6 +161,52 @@ class PredictionBatch(Message):
 
 CONTENT_TYPES: dict[type[Message], str] = {PredictionBatch: ARROW_STREAM}
 """Messages whose body is not JSON."""
+
+
+def _check_columns(model_id: str, schema: pa.Schema) -> None:
+    """Raise `BadBatch` for a column that a reader could not take for what its name says; unknown names are left alone.
+
+    The schema a model's batches had last is not checked again: it is the same for almost all of them.
+    """
+    last = _checked.get(model_id)
+    if last is not None and schema.equals(last):
+        return
+    names = schema.names
+    missing = [name for name in _REQUIRED if name not in names]
+    if missing or len(set(names)) != len(names):
+        raise BadBatch(f"not a batch of predictions: column {(missing or ['names'])[0]} missing or given twice")
+    for field in schema:
+        wanted = _COLUMNS.get(field.name)
+        if wanted is not None:
+            fits = field.type == wanted
+        elif field.name == PROBABILITIES:
+            fits = pa.types.is_fixed_size_list(field.type) and field.type.value_type == pa.float32()
+        elif field.name.startswith(INPUT):
+            fits = _is_input(field.type)
+        else:
+            continue
+        if not fits:
+            raise BadBatch(f"not a batch of predictions: column {field.name!r} can't be {field.type}")
+    if len(_checked) >= _CHECKED_MODELS:
+        _checked.clear()
+    _checked[model_id] = schema.remove_metadata()
+
+
+def _check_rows(rows: pa.RecordBatch) -> None:
+    """Raise `BadBatch` for a row without a time, a version or a route, or with a time that no calendar has."""
+    for name in _REQUIRED[:-1]:
+        if rows.column(name).null_count:
+            raise BadBatch(f"not a batch of predictions: column {name!r} has rows without a value")
+    if rows.num_rows:
+        times = rows.column("time").view(pa.int64()).to_numpy()
+        if times.min() < 0 or times.max() > _LAST_TIME_US:
+            raise BadBatch("not a batch of predictions: a time lies outside of the years 1970 to 9999")
+
+
+def _is_input(kind: pa.DataType) -> bool:
+    if pa.types.is_fixed_size_list(kind):
+        return kind.value_type in _SCALARS or kind.value_type == pa.utf8()
+    return kind in _SCALARS or kind == SUMMARY
 
 
 def prediction_id(incarnation: str, sequence: int) -> str:

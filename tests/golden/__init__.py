@@ -1,0 +1,1 @@
+"""Files that a release wrote, which today's code must read."""
