@@ -82,11 +82,12 @@ class RowReader:
         return self._finish(row)
 
     def _finish(self, row: Row) -> Row:
+        """What the fast decoder can't say in types. NaN is its word for an absent float, since JSON has none."""
         problems: list[tuple[str, str]] = []
         values: list[object] = []
         for feature, value in zip(self._features, row, strict=True):
             try:
-                values.append(_missing(feature) if value is None else _fit(feature, value))
+                values.append(_missing(feature) if value is None or value != value else _fit(feature, value))
             except _Misfit as misfit:
                 problems.append((feature.name, str(misfit)))
         if problems:

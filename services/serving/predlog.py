@@ -72,7 +72,7 @@ class ModelLog:
         self.segments: list[Segment] = []
         self.on_rows: Callable[[int], None] = _nobody_listens
         self._directory = directory
-        self._budget = budget
+        self.budget = budget
         self._segment_bytes = segment_bytes
         self._next_number = 0
         self._signatures: dict[str, int] = {}
@@ -93,7 +93,7 @@ class ModelLog:
     ) -> int:
         """Write rows and return the sequence number of the first. Raises `Overloaded` under the policy `reject`."""
         first = self.next_sequence
-        if self._budget.full:
+        if self.budget.full:
             return self._shed(columns.rows, "the budget of the prediction log is used up")
         try:
             segment = self._segment()
@@ -116,7 +116,7 @@ class ModelLog:
                 )
                 segment.append(BlockKind.ROWS, parts)
             finally:
-                self._budget.used_bytes += segment.size - before
+                self.budget.used_bytes += segment.size - before
         except OSError as trouble:
             return self._shed(columns.rows, f"the disk refused a write: {trouble.strerror}")
         self.next_sequence = first + columns.rows
@@ -125,7 +125,7 @@ class ModelLog:
 
     def announce_gap(self) -> None:
         """Write a pending gap, if the disk takes it, though no row follows."""
-        if self._gap is None or self._budget.full:
+        if self._gap is None or self.budget.full:
             return
         try:
             segment = self._segment()
@@ -133,7 +133,7 @@ class ModelLog:
             segment.append(BlockKind.GAP, [self._gap.model_dump_json().encode()])
         except OSError:
             return
-        self._budget.used_bytes += segment.size - before
+        self.budget.used_bytes += segment.size - before
         self._gap = None
         self.on_rows(0)
 
@@ -157,7 +157,7 @@ class ModelLog:
         self._next_number += 1
         self.seal()
         self.segments.append(segment)
-        self._budget.used_bytes += segment.size
+        self.budget.used_bytes += segment.size
         return segment
 
     def _signature(self, segment: Segment, form: RowFormat) -> int:
@@ -171,12 +171,12 @@ class ModelLog:
         now = time.monotonic()
         if now - self._complained_at > 10:
             self._complained_at = now
-            log.error("prediction_not_logged", model_id=self.model_id, why=why, policy=self._budget.policy)
-        if self._budget.policy == "reject":
+            log.error("prediction_not_logged", model_id=self.model_id, why=why, policy=self.budget.policy)
+        if self.budget.policy == "reject":
             raise Overloaded(f"the prediction could not be logged and is refused: {why}", retry_after_seconds=5.0)
         first = self.next_sequence
         self.next_sequence += rows
-        self._budget.shed_rows += rows
+        self.budget.shed_rows += rows
         begin = self._gap.first_sequence if self._gap is not None else first
         self._gap = Gap(first_sequence=begin, rows=self.next_sequence - begin, reason=why)
         return first

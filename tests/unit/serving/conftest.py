@@ -1,0 +1,133 @@
+"""A data plane without a broker: real models, a real log, batches collected in a list."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from schemas.events import DeploymentWanted, Route
+from schemas.features import Signature
+from schemas.predictions import PredictionBatch
+from services.kernel.settings import Settings
+from services.serving.catalog import Catalog, Deployed
+from services.serving.dataplane import DataPlane
+from services.serving.exchange import Gate
+from services.serving.predict_api import PredictApi
+from services.serving.predlog import LogBudget, ModelLog
+from services.serving.protocol_v2 import ProtocolV2
+from services.serving.router import RoutePlan
+from services.serving.runtime import Runtime
+from services.serving.runtime.onnx import OnnxRuntime
+from services.serving.served import ServedVersion
+from services.serving.shipper import Shipper
+from tests import serving_models
+
+
+@dataclass
+class Plane:
+    """One data plane under test."""
+
+    directory: Path
+    catalog: Catalog
+    budget: LogBudget
+    executor: ThreadPoolExecutor
+    shipper: Shipper
+    batches: list[PredictionBatch]
+    gate: Gate
+    client: httpx.AsyncClient
+
+    def deploy(
+        self,
+        model_id: str,
+        versions: dict[str, tuple[Signature, Runtime]],
+        *,
+        weights: dict[str, float] | None = None,
+        shadow: str | None = None,
+        fallback: str | None = None,
+        sticky_key: str | None = None,
+    ) -> Deployed:
+        """Serve `versions` of a model; the first takes all the traffic unless `weights` say otherwise."""
+        model_log = ModelLog(self.directory, model_id, "replica-1", self.budget)
+        self.shipper.carry(model_log)
+        served = {
+            version: ServedVersion(model_id, version, signature, runtime, model_log, self.executor)
+            for version, (signature, runtime) in versions.items()
+        }
+        weights = weights or {next(iter(versions)): 100.0}
+        routes = tuple(route(f"route-{v}", v, weight) for v, weight in weights.items())
+        wanted = DeploymentWanted(
+            model_id=model_id,
+            revision=1,
+            routes=routes,
+            shadow=route("shadow", shadow, 0) if shadow else None,
+            fallback=route("fallback", fallback, 0) if fallback else None,
+            sticky_key=sticky_key,
+            since=datetime.now(UTC),
+        )
+        deployed = Deployed(RoutePlan(wanted), served)
+        self.catalog.models[model_id] = deployed
+        return deployed
+
+
+def route(name: str, version: str, weight: float) -> Route:
+    """A route whose artifact nobody asks for."""
+    return Route(name=name, version=version, weight=weight, artifact="models/none", manifest_digest="0" * 64)
+
+
+async def nothing_else(scope: Scope, receive: Receive, send: Send) -> None:
+    """The application behind the data plane: 404 for all."""
+    await send({"type": "http.response.start", "status": 404, "headers": []})
+    await send({"type": "http.response.body", "body": b"not a prediction"})
+
+
+def anybody(authorization: str | None, scope: str, model_id: str | None) -> None:
+    """Everybody may do everything."""
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    """The thread for runs that would block."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def plane(tmp_path: Path, executor: ThreadPoolExecutor) -> AsyncIterator[Plane]:
+    """A data plane with the models `vector`, `table` and `number`."""
+    directory = tmp_path / "log"
+    directory.mkdir()
+    budget = LogBudget(1 << 24, "reject")
+    batches: list[PredictionBatch] = []
+
+    async def keep(batch: PredictionBatch) -> None:
+        await asyncio.sleep(0)
+        batches.append(PredictionBatch.decode(batch.encode()))
+
+    shipper = Shipper(directory, keep, budget)
+    catalog = Catalog(budget)
+    gate = Gate(Settings())
+    app = DataPlane(
+        PredictApi(catalog, anybody, 1000),
+        ProtocolV2(catalog, anybody, server_name="trimtab", ready=lambda: True),
+        anybody,
+        gate,
+        nothing_else,
+    )
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:3006") as client:
+        made = Plane(directory, catalog, budget, executor, shipper, batches, gate, client)
+        for model_id, signature, build in (
+            ("vector", serving_models.VECTOR, serving_models.vector_model),
+            ("table", serving_models.TABLE, serving_models.table_model),
+            ("number", serving_models.NUMBER, serving_models.number_model),
+        ):
+            runtime = OnnxRuntime(build(tmp_path / f"{model_id}.onnx"), signature)
+            made.deploy(model_id, {"1.0.0": (signature, runtime)})
+        yield made
+    await shipper.stop(5)

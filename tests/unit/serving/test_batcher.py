@@ -1,0 +1,152 @@
+"""The batcher: nobody waits without need, nobody is harmed by another."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from services.kernel.errors import InvalidInput, Overloaded, TooLarge, TrimtabError
+from services.serving.batcher import BLOCKING_SECONDS, Batcher, BatchLimits, Pending
+from services.serving.columns import Columns, Layout
+from services.serving.runtime import Array, RuntimeFailed
+from tests.serving_models import VECTOR
+
+
+class Doubling:
+    """A runtime that doubles its input, notes its batches, fails on 13 and may be held up."""
+
+    def __init__(self, max_rows: int | None = None) -> None:
+        self.max_rows = max_rows
+        self.batches: list[int] = []
+        self.threads: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def run(self, feed: Mapping[str, Array], rows: int) -> list[Array]:
+        assert self.gate.wait(10)
+        self.batches.append(rows)
+        self.threads.append(threading.get_ident())
+        if (feed["x"] == 13).any():
+            raise RuntimeFailed("the model does not like 13")
+        return [feed["x"] * 2]
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class Collecting:
+    """Resolves futures with the rows of their own."""
+
+    def finish(self, batch: list[Pending], columns: Columns, outputs: list[Array]) -> None:
+        start = 0
+        for pending in batch:
+            pending.future.set_result(outputs[0][start : start + pending.count])
+            start += pending.count
+
+    def fail(self, pending: Pending, columns: Columns, error: TrimtabError) -> None:
+        pending.future.set_exception(error)
+
+
+def made(runtime: Doubling, executor: ThreadPoolExecutor, **limits: int) -> Batcher:
+    return Batcher(runtime, Layout(VECTOR), Collecting(), executor, BatchLimits(**limits))
+
+
+def ask(batcher: Batcher, value: float, rows: int = 1) -> "asyncio.Future[Array]":
+    future: asyncio.Future[Array] = asyncio.get_running_loop().create_future()
+    x = np.full((rows, 4), value, dtype=np.float32)
+    batcher.submit(Pending(rows, None, Columns(rows, None, [x]), "r", time.perf_counter(), future))
+    return future
+
+
+async def test_what_queues_in_one_turn_runs_together_on_the_loop(executor: ThreadPoolExecutor) -> None:
+    runtime = Doubling()
+    batcher = made(runtime, executor)
+    answers = await asyncio.gather(*(ask(batcher, i) for i in range(10)))
+    assert [float(a[0, 0]) for a in answers] == [2.0 * i for i in range(10)]
+    assert runtime.batches == [10]
+    assert runtime.threads == [threading.get_ident()]
+    assert batcher.idle
+
+
+async def test_a_slow_model_runs_in_a_thread_and_the_next_batch_queues(executor: ThreadPoolExecutor) -> None:
+    runtime = Doubling()
+    batcher = made(runtime, executor)
+    batcher.learn(1, 10 * BLOCKING_SECONDS)
+    runtime.gate.clear()
+    first = ask(batcher, 1)
+    await asyncio.sleep(0)
+    assert batcher.busy
+    later = [ask(batcher, i) for i in range(2, 6)]
+    assert batcher.queued_rows == 4
+    runtime.gate.set()
+    await asyncio.gather(first, *later)
+    assert runtime.batches == [1, 4]
+    assert threading.get_ident() not in runtime.threads
+
+
+@pytest.mark.parametrize("slow", [False, True])
+async def test_a_failing_request_fails_alone(executor: ThreadPoolExecutor, slow: bool) -> None:
+    batcher = made(Doubling(), executor)
+    if slow:
+        batcher.learn(3, 1.0)
+    answers = await asyncio.gather(*(ask(batcher, v) for v in (1, 13, 3)), return_exceptions=True)
+    assert isinstance(answers[1], RuntimeFailed)
+    assert [float(a[0, 0]) for a in (answers[0], answers[2]) if isinstance(a, np.ndarray)] == [2.0, 6.0]
+
+
+async def test_a_row_with_nan_is_taken_out_before_the_run(executor: ThreadPoolExecutor) -> None:
+    runtime = Doubling()
+    batcher = made(runtime, executor)
+    answers = await asyncio.gather(*(ask(batcher, v) for v in (1, float("nan"), 3)), return_exceptions=True)
+    assert isinstance(answers[1], InvalidInput)
+    assert "'x'" in answers[1].detail
+    assert runtime.batches == [2]
+
+
+async def test_a_request_that_hung_up_does_not_run(executor: ThreadPoolExecutor) -> None:
+    runtime = Doubling()
+    batcher = made(runtime, executor)
+    gone, stays = ask(batcher, 1), ask(batcher, 2)
+    gone.cancel()
+    await stays
+    assert runtime.batches == [1]
+
+
+async def test_the_queue_is_bounded(executor: ThreadPoolExecutor) -> None:
+    batcher = made(Doubling(), executor, queue_rows=3, request_rows=10)
+    accepted = [ask(batcher, i) for i in range(3)]
+    with pytest.raises(Overloaded) as refused:
+        ask(batcher, 9)
+    assert refused.value.retry_after_seconds > 0
+    with pytest.raises(TooLarge):
+        ask(batcher, 9, rows=11)
+    await asyncio.gather(*accepted)
+
+
+async def test_a_large_request_does_not_join_others(executor: ThreadPoolExecutor) -> None:
+    runtime = Doubling()
+    batcher = made(runtime, executor, batch_rows=8)
+    await asyncio.gather(ask(batcher, 1, rows=5), ask(batcher, 2, rows=20), ask(batcher, 3, rows=1))
+    assert runtime.batches == [5, 20, 1]
+
+
+async def test_a_graph_with_a_fixed_batch_axis_runs_row_by_row(executor: ThreadPoolExecutor) -> None:
+    runtime = Doubling(max_rows=1)
+    answer = await ask(made(runtime, executor), 4, rows=3)
+    assert answer.shape == (3, 4)
+    assert runtime.batches == [1, 1, 1]
+
+
+def test_expected_time_is_learnt_and_extrapolated(executor: ThreadPoolExecutor) -> None:
+    batcher = made(Doubling(), executor)
+    assert batcher.expected_seconds(1) == 0.0
+    batcher.learn(1, 0.001)
+    assert batcher.expected_seconds(1) == 0.001
+    assert batcher.expected_seconds(8) == pytest.approx(0.008)
+    for _ in range(100):
+        batcher.learn(8, 0.002)
+    assert batcher.expected_seconds(8) == pytest.approx(0.002)

@@ -1,0 +1,155 @@
+"""`/mlops/predict` and `/mlops/predict/batch`, over real models and a real log."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.unit.serving.conftest import Plane
+
+ROW = {"duration": 0.5, "service": "http", "count": 3, "src-bytes": 1.0}
+
+
+async def ask(plane: Plane, body: Any, path: str = "/mlops/predict") -> tuple[int, dict[str, Any]]:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = await plane.client.post(path, content=content)
+    return answer.status_code, answer.json()
+
+
+async def test_answers_label_probabilities_and_where_they_come_from(plane: Plane) -> None:
+    status, answer = await ask(plane, {"modelId": "table", "input": ROW})
+    assert status == 200
+    assert answer["prediction"] == "probe"
+    assert set(answer["probabilities"]) == {"normal", "dos", "probe"}
+    assert sum(answer["probabilities"].values()) == pytest.approx(1.0, abs=1e-6)
+    assert (answer["model_id"], answer["version"], answer["route"]) == ("table", "1.0.0", "route-1.0.0")
+    assert answer["cached"] is False
+    assert answer["fallback"] is False
+    assert answer["latency_ms"] > 0
+
+
+async def test_both_spellings_of_model_id(plane: Plane) -> None:
+    _, camel = await ask(plane, {"modelId": "table", "input": ROW})
+    _, snake = await ask(plane, {"model_id": "table", "input": ROW})
+    assert camel["probabilities"] == snake["probabilities"]
+
+
+async def test_regression_answers_a_number(plane: Plane) -> None:
+    status, answer = await ask(plane, {"model_id": "number", "input": {"a": 1.5, "b": 2}})
+    assert (status, answer["prediction"], answer["probabilities"]) == (200, 3.5, None)
+
+
+async def test_a_nullable_feature_may_be_absent_or_null(plane: Plane) -> None:
+    absent = {name: value for name, value in ROW.items() if name != "src-bytes"}
+    _, first = await ask(plane, {"model_id": "table", "input": absent})
+    _, second = await ask(plane, {"model_id": "table", "input": {**ROW, "src-bytes": None}})
+    _, zero = await ask(plane, {"model_id": "table", "input": {**ROW, "src-bytes": 0}})
+    assert first["probabilities"] == second["probabilities"] == zero["probabilities"]
+
+
+async def test_a_vector_model_takes_a_list(plane: Plane) -> None:
+    status, answer = await ask(plane, {"model_id": "vector", "input": {"x": [0, 5, 0, 0]}})
+    assert (status, answer["prediction"]) == (200, "dos")
+
+
+async def test_batch_answers_in_order_with_ids_that_count_up(plane: Plane) -> None:
+    rows = [{"x": [5, 0, 0, 0]}, {"x": [0, 5, 0, 0]}, {"x": [0, 0, 5, 0]}]
+    status, answer = await ask(plane, {"modelId": "vector", "inputs": rows}, "/mlops/predict/batch")
+    assert status == 200
+    assert [p["prediction"] for p in answer["predictions"]] == ["normal", "dos", "probe"]
+    numbers = [int(p["prediction_id"].rpartition("-")[2]) for p in answer["predictions"]]
+    assert numbers == [numbers[0], numbers[0] + 1, numbers[0] + 2]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "names"),
+    [
+        ({"model_id": "table", "input": {**ROW, "extra": 1}}, 422, "extra"),
+        ({"model_id": "table", "input": {k: v for k, v in ROW.items() if k != "count"}}, 422, "count"),
+        ({"model_id": "table", "input": {**ROW, "count": "three"}}, 422, "count"),
+        ({"model_id": "table", "input": {**ROW, "count": 3.5}}, 422, "count"),
+        ({"model_id": "table", "input": {**ROW, "count": 2**63}}, 422, "count"),
+        ({"model_id": "table", "input": {**ROW, "duration": True}}, 422, "duration"),
+        ({"model_id": "table", "input": {**ROW, "duration": None}}, 422, "duration"),
+        ({"model_id": "table", "input": {**ROW, "duration": 1e39}}, 422, "duration"),
+        ({"model_id": "table", "input": {**ROW, "service": 5}}, 422, "service"),
+        ({"model_id": "table", "input": {**ROW, "service": "\ud800"}}, 422, "service"),
+        ({"model_id": "table", "input": [1, 2]}, 422, "object"),
+        ({"model_id": "table"}, 422, "input"),
+        ({"input": ROW}, 422, "modelId"),
+        ({"model_id": 5, "input": ROW}, 422, "model_id"),
+        ({"model_id": "vector", "input": {"x": [1, 2, 3]}}, 422, "'x'"),
+        ({"model_id": "vector", "input": {"x": [1, 2, 3, "a"]}}, 422, "'x'"),
+        ({"model_id": "nobody", "input": ROW}, 404, "nobody"),
+        ({"model_id": "table", "version": "9.9.9", "input": ROW}, 404, "9.9.9"),
+        ({"model_id": "table", "explain": True, "input": ROW}, 501, "explain"),
+        (b'{"model_id": "table", "input": {"duration": NaN, "service": "", "count": 1}}', 422, "duration"),
+        (b'{"model_id": "table", "input": {"duration": -Infinity, "service": "", "count": 1}}', 422, "duration"),
+        (b'{"model_id": "table", "input": {"duration": 1e999, "service": "", "count": 1}}', 422, "duration"),
+        (b'{"model_id": "table", "input": {"duration": 1', 400, "JSON"),
+        (b"", 400, "JSON"),
+        (b'{"model_id": "table", "input": "\xff"}', 400, "JSON"),
+        (b'{"model_id": "table", "input": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, "nested"),
+        (b"[1, 2]", 422, "object"),
+    ],
+)
+async def test_bad_input_is_refused_by_name(plane: Plane, body: Any, status: int, names: str) -> None:
+    got, answer = await ask(plane, body)
+    assert (got, names in answer["detail"]) == (status, True), answer
+    assert answer["status"] == status
+    assert answer["code"]
+
+
+async def test_an_integer_written_as_a_float_is_taken(plane: Plane) -> None:
+    status, _ = await ask(plane, {"model_id": "table", "input": {**ROW, "count": 3.0}})
+    assert status == 200
+
+
+async def test_a_bad_row_of_a_batch_is_named_by_its_place(plane: Plane) -> None:
+    rows = [{"a": 1, "b": 1}, {"a": 1, "b": "x"}]
+    status, answer = await ask(plane, {"model_id": "number", "inputs": rows}, "/mlops/predict/batch")
+    assert status == 422
+    assert "inputs[1]" in answer["detail"]
+
+
+@pytest.mark.parametrize(("inputs", "status"), [([], 422), ([{"a": 1, "b": 2}] * 1001, 413), ("x", 422)])
+async def test_batch_bounds(plane: Plane, inputs: Any, status: int) -> None:
+    got, _ = await ask(plane, {"model_id": "number", "inputs": inputs}, "/mlops/predict/batch")
+    assert got == status
+
+
+async def test_every_answer_is_in_the_log_as_it_was_given(plane: Plane) -> None:
+    _, answer = await ask(plane, {"model_id": "table", "input": ROW})
+    await ask(plane, {"model_id": "table", "input": {**ROW, "oops": 1}})
+    await plane.shipper.stop(5)
+    batch = next(b for b in plane.batches if b.model_id == "table")
+    assert batch.prediction_ids() == [answer["prediction_id"]]
+    row = batch.rows.to_pylist()[0]
+    assert row["y:label"] == answer["prediction"]
+    assert row["y:probabilities"] == list(answer["probabilities"].values())
+    assert {name: row[f"x:{name}"] for name in ROW} == ROW
+    assert (row["version"], row["route"], row["error"]) == ("1.0.0", "route-1.0.0", None)
+    assert sum((b.skew.get("oops", 0) for b in plane.batches if b.model_id == "table"), 0) == 1
+
+
+async def test_explanations_are_not_built(plane: Plane) -> None:
+    status, answer = await ask(plane, {}, "/mlops/explain")
+    assert (status, answer["code"]) == (501, "not-built")
+
+
+async def test_foreign_host_origin_kind_and_size_are_refused(plane: Plane) -> None:
+    content = json.dumps({"model_id": "number", "input": {"a": 1, "b": 2}}).encode()
+    for headers, status in (
+        ({"host": "evil.example"}, 400),
+        ({"origin": "https://evil.example"}, 403),
+        ({"content-type": "application/x-pickle"}, 415),
+        ({"content-encoding": "gzip"}, 415),
+        ({"content-length": str(1 << 40)}, 413),
+    ):
+        answer = await plane.client.post("/mlops/predict", content=content, headers=headers)
+        assert answer.status_code == status, headers
+
+
+async def test_other_paths_are_handed_on(plane: Plane) -> None:
+    assert (await plane.client.get("/mlops/predict")).text == "not a prediction"
+    assert (await plane.client.get("/v2x")).text == "not a prediction"

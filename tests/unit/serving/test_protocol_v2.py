@@ -1,0 +1,164 @@
+"""Open Inference Protocol V2 over real models."""
+
+import json
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.unit.serving.conftest import Plane
+
+X = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0.0, 5.0, 0.0, 0.0]}
+
+
+async def infer(plane: Plane, body: Any, model: str = "vector") -> tuple[int, dict[str, Any]]:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    answer = await plane.client.post(f"/v2/models/{model}/infer", content=content)
+    return answer.status_code, answer.json()
+
+
+async def test_infer_echoes_the_id_and_describes_outputs(plane: Plane) -> None:
+    status, answer = await infer(plane, {"id": "42", "inputs": [X]})
+    assert status == 200
+    assert (answer["id"], answer["model_name"], answer["model_version"]) == ("42", "vector", "1.0.0")
+    (output,) = answer["outputs"]
+    assert (output["name"], output["shape"], output["datatype"]) == ("probabilities", [1, 3], "FP32")
+    assert int(np.argmax(output["data"])) == 1
+    assert answer["parameters"]["route"] == "route-1.0.0"
+
+
+async def test_flat_and_nested_data_agree(plane: Plane) -> None:
+    flat = {**X, "shape": [2, 4], "data": [1, 2, 3, 4, 5, 6, 7, 8]}
+    nested = {**X, "shape": [2, 4], "data": [[1, 2, 3, 4], [5, 6, 7, 8]]}
+    _, first = await infer(plane, {"inputs": [flat]})
+    _, second = await infer(plane, {"inputs": [nested]})
+    assert first["outputs"] == second["outputs"]
+    assert first["outputs"][0]["shape"] == [2, 3]
+
+
+async def test_a_table_takes_one_tensor_a_feature(plane: Plane) -> None:
+    inputs = [
+        {"name": "duration", "shape": [2, 1], "datatype": "FP32", "data": [0.5, 9.0]},
+        {"name": "service", "shape": [2], "datatype": "BYTES", "data": ["http", "smtp"]},
+        {"name": "count", "shape": [2, 1], "datatype": "INT64", "data": [[3], [0]]},
+    ]
+    status, answer = await infer(plane, {"inputs": inputs}, "table")
+    assert status == 200
+    labels = np.array(answer["outputs"][0]["data"]).reshape(2, 3).argmax(axis=1)
+    assert labels.tolist() == [2, 0]
+
+
+async def test_binary_in_and_out(plane: Plane) -> None:
+    raw = np.array([[0, 0, 7, 0], [7, 0, 0, 0]], dtype="<f4").tobytes()
+    tensor = {"name": "x", "shape": [2, 4], "datatype": "FP32", "parameters": {"binary_data_size": len(raw)}}
+    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    answer = await plane.client.post(
+        "/v2/models/vector/infer",
+        content=head + raw,
+        headers={"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"},
+    )
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/octet-stream"
+    length = int(answer.headers["inference-header-content-length"])
+    document = json.loads(answer.content[:length])
+    assert document["outputs"][0]["parameters"]["binary_data_size"] == len(answer.content) - length == 24
+    assert np.frombuffer(answer.content[length:], dtype="<f4").reshape(2, 3).argmax(axis=1).tolist() == [2, 0]
+
+
+async def test_binary_strings(plane: Plane) -> None:
+    text = b"".join(struct.pack("<I", len(s)) + s for s in (b"http",))
+    inputs = [
+        {"name": "duration", "shape": [1, 1], "datatype": "FP32", "data": [0.5]},
+        {"name": "service", "shape": [1, 1], "datatype": "BYTES", "parameters": {"binary_data_size": len(text)}},
+        {"name": "count", "shape": [1, 1], "datatype": "INT64", "data": [3]},
+    ]
+    head = json.dumps({"inputs": inputs}).encode()
+    for content, status in ((head + text, 200), (head + text + b"x", 400), (head + text[:-1], 400)):
+        answer = await plane.client.post(
+            "/v2/models/table/infer", content=content, headers={"Inference-Header-Content-Length": str(len(head))}
+        )
+        assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"inputs": [',
+        b"[" * 100_000,
+        {"inputs": []},
+        {"inputs": [X, X]},
+        {"inputs": [{**X, "name": "y"}]},
+        {"inputs": [{**X, "datatype": "FP64"}]},
+        {"inputs": [{**X, "datatype": "FLOAT"}]},
+        {"inputs": [{**X, "shape": [2, 4]}]},
+        {"inputs": [{**X, "shape": [-1, 4]}]},
+        {"inputs": [{**X, "shape": [2**62, 4]}]},
+        {"inputs": [{**X, "shape": []}]},
+        {"inputs": [{**X, "shape": [0, 4], "data": []}]},
+        {"inputs": [{**X, "data": [1, 2, 3]}]},
+        {"inputs": [{**X, "data": [1, 2, 3, None]}]},
+        {"inputs": [{**X, "data": [1, 2, 3, "4"]}]},
+        {"inputs": [{**X, "data": [1, 2, 3, 1e39]}]},
+        b'{"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, NaN]}]}',
+        {"inputs": [{**X, "parameters": {"binary_data_size": 16}}]},
+        {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32"}]},
+        {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": -1}}]},
+        {"inputs": [X], "outputs": [{"name": "nothing"}]},
+        {"inputs": [X], "outputs": [{"name": "probabilities"}, {"name": "probabilities"}]},
+        {"inputs": "x"},
+        {},
+    ],
+)
+async def test_bad_requests_are_400_and_harm_nobody(plane: Plane, body: Any) -> None:
+    status, answer = await infer(plane, body)
+    assert status == 400
+    assert list(answer) == ["error"]
+    assert (await infer(plane, {"inputs": [X]}))[0] == 200
+
+
+@pytest.mark.parametrize("length", ["0", "-1", "99999", "x", "9" * 30])
+async def test_a_binary_header_out_of_range(plane: Plane, length: str) -> None:
+    answer = await plane.client.post(
+        "/v2/models/vector/infer", content=b"{}", headers={"Inference-Header-Content-Length": length}
+    )
+    assert answer.status_code == 400
+
+
+async def test_health_and_metadata(plane: Plane) -> None:
+    assert (await plane.client.get("/v2/health/live")).json() == {"live": True, "ready": True}
+    assert (await plane.client.get("/v2/health/ready")).status_code == 200
+    assert (await plane.client.get("/v2")).json()["name"] == "trimtab"
+    document = (await plane.client.get("/v2/models/table")).json()
+    assert document["versions"] == ["1.0.0"]
+    assert document["inputs"][1] == {"name": "service", "datatype": "BYTES", "shape": [-1, 1]}
+    assert (await plane.client.get("/v2/models/table/versions/1.0.0/ready")).json()["ready"] is True
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v2/models/nobody", 404),
+        ("GET", "/v2/models/table/versions/2.0.0", 404),
+        ("POST", "/v2/models/nobody/infer", 404),
+        ("POST", "/v2/repository/index", 501),
+        ("GET", "/v2/models/table/stats", 501),
+        ("GET", "/v2/nothing", 404),
+        ("DELETE", "/v2/models/table/infer", 404),
+    ],
+)
+async def test_what_is_not_there(plane: Plane, method: str, path: str, status: int) -> None:
+    answer = await plane.client.request(method, path, content=json.dumps({"inputs": [X]}))
+    assert (answer.status_code, list(answer.json())) == (status, ["error"])
+
+
+async def test_an_encoded_name_is_decoded(plane: Plane) -> None:
+    answer = await plane.client.get("/v2/models/t%61ble")
+    assert answer.json()["name"] == "table"
+
+
+async def test_a_model_that_is_loading_is_unavailable(plane: Plane) -> None:
+    plane.catalog.loading["soon"] = "version 1.0.0 is being fetched"
+    answer = await plane.client.post("/v2/models/soon/infer", content=json.dumps({"inputs": [X]}))
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1
