@@ -1,4 +1,4 @@
-"""The training job and experiment documents, as people write them (the requirements' examples are valid as they are)."""
+"""The training job and experiment documents as people write them; the requirements' examples are valid as they are."""
 
 from enum import StrEnum
 from typing import Annotated, Literal, Self
@@ -16,7 +16,7 @@ class Augmentation(StrictDocument):
 
 
 class DatasetConfig(StrictDocument):
-    """Where the rows are. Paths are files or folders (CSV, CSV.xz/.gz, JSON lines, Parquet) or `artifact:KEY` in the store.
+    """Where the rows are: files or folders (CSV, CSV.xz/.gz, JSON lines, Parquet), or `artifact:KEY` in the store.
 
     Without `validation_path` the job splits its own training rows (stratified by label) and says so.
     """
@@ -80,6 +80,7 @@ class Holdout(StrictDocument):
     id_column: str = "prediction_id"
     champion_version: Version | None = None
     champion_artifact: str | None = None
+    champion_manifest_digest: str | None = None
 
 
 class TrainingJob(StrictDocument):
