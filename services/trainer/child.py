@@ -26,6 +26,7 @@ def main(folder: Path) -> int:
     os.dup2(2, 1)
     os.environ.update(TENSORFLOW)
     task = Task.model_validate_json((folder / TASK_NAME).read_bytes())
+    os.nice(task.niceness)
 
     def report(epoch: EpochReport) -> None:
         lines.write(epoch.model_dump_json() + "\n")

@@ -58,7 +58,8 @@ class _Reader:
                 f"datasetConfig.dropColumns: the training rows have no column {', '.join(missing)}",
                 field="datasetConfig.dropColumns",
             )
-        labels = self._labels(table, "datasetConfig.trainPath", self.config.label_map or {})
+        where, label_map = "datasetConfig.trainPath", self.config.label_map or {}
+        labels = self._labels(table, where, label_map, self.label_column)
         names = [name for name in table.column_names if name not in (self.label_column, *self.config.drop_columns)]
         if not names:
             raise InvalidInput("datasetConfig.trainPath: there is no feature column beside the label")
@@ -69,13 +70,15 @@ class _Reader:
         return rows
 
     def more(self, reference: str, where: str) -> LabelledRows:
-        """Further rows with the training rows' columns; labels may be mapped already, others are ignored."""
+        """Further rows with the training rows' columns; other columns are ignored. Their labels lie in the job's label
+        column, or in `label`, and may be mapped already."""
         return self.fit(read_rows(reference, where, self.locate), where)
 
     def fit(self, table: pa.Table, where: str) -> LabelledRows:
         """`table` with exactly the training rows' columns and types."""
         label_map = {name: name for name in self.classes} | (self.config.label_map or {})
-        labels = self._labels(table, where, label_map if self.config.label_map else {})
+        name = self.label_column if self.label_column in table.column_names else DEFAULT_LABEL
+        labels = self._labels(table, where, label_map if self.config.label_map else {}, name)
         columns = {}
         for name, kind in self.columns.items():
             if name not in table.column_names:
@@ -91,8 +94,7 @@ class _Reader:
             columns[name] = column
         return self._with_label(pa.table(columns), labels, where)
 
-    def _labels(self, table: pa.Table, where: str, label_map: dict[str, str]) -> pa.Array:
-        name = self.label_column if self.label_column in table.column_names else DEFAULT_LABEL
+    def _labels(self, table: pa.Table, where: str, label_map: dict[str, str], name: str) -> pa.Array:
         if name not in table.column_names:
             raise InvalidInput(
                 f"datasetConfig.labelColumn: {where} has no column {self.label_column!r}"

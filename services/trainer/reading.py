@@ -4,6 +4,8 @@ CSV, JSON lines (or one JSON array) and Parquet; text formats also compressed wi
 readable files, in the order of their names. In CSV an empty cell, `NA`, `N/A`, `NaN` and `null` are missing values.
 """
 
+import asyncio
+import csv
 import gzip
 import io
 import json
@@ -24,6 +26,7 @@ COMPRESSIONS = (".xz", ".gz")
 FORMATS = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 FLOAT32_LIMIT = 3.4e38
 """A number at or beyond this is no float32 and counts as missing, as infinities do."""
+PEEK_BYTES = 1 << 20
 MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "NULL"]
 
 Locate = Callable[[str], Path]
@@ -41,6 +44,28 @@ def read_rows(reference: str, field: str, locate: Locate) -> pa.Table:
     if table.num_rows == 0:
         raise InvalidInput(f"{field}: {reference} holds no rows", field=field)
     return table
+
+
+async def peek_columns(reference: str) -> list[str] | None:
+    """The columns of a data set as far as they can be told without reading it: those of its (first) file's first line
+    or schema. None when they can't: an artifact, a path that does not exist here, a file that can't be read."""
+    return await asyncio.to_thread(_peek, reference)
+
+
+def _peek(reference: str) -> list[str] | None:
+    if reference.startswith(ARTIFACT_PREFIX):
+        return None
+    try:
+        path = _files(_resolve(reference, "", Path), "")[0]
+        if _format(path) == ".parquet":
+            return list(pa.parquet.read_schema(path).names)
+        with _open(path) as file:
+            line = file.readline(PEEK_BYTES)
+        if _format(path) == ".csv":
+            return next(csv.reader([line.decode("utf-8-sig")]), None)
+        return list(json.loads(line)) if _format(path) != ".json" else None
+    except (InvalidInput, pa.ArrowException, OSError, EOFError, lzma.LZMAError, ValueError):
+        return None
 
 
 def _resolve(reference: str, field: str, locate: Locate) -> Path:

@@ -15,6 +15,7 @@ from schemas.jobs import TrainingJob
 TASK_NAME = "task.json"
 RESULT_NAME = "result.json"
 VERSION_NAME = "version"
+LOG_NAME = "child.log"
 
 
 class Champion(Document):
@@ -33,6 +34,7 @@ class Task(Document):
     inputs: dict[str, Path] = {}
     champion: Champion | None = None
     threads: int = Field(default=0, ge=0)
+    niceness: int = Field(default=0, ge=0)
     experiment_id: Name | None = None
     trial: int | None = None
     cycle_id: str | None = None

@@ -26,31 +26,7 @@ from services.trainer.workspace import (
     Result,
     Task,
 )
-
-
-def write_rows(path: Path, rows: int, seed: int = 0, turned: bool = False, **more: list[Any]) -> Path:
-    """Two classes that a line parts, with a string that helps and gaps in both; `turned` swaps the classes."""
-    generator = np.random.default_rng(seed)
-    x, y = generator.normal(size=(2, rows))
-    lines = [",".join(["x", "y", "kind", "label", *more])]
-    for i in range(rows):
-        above = (x[i] + y[i] > 0) != turned
-        kind = "" if i % 17 == 0 else ("hot" if x[i] + y[i] > 1 else "cold")
-        left = "" if i % 23 == 0 else f"{x[i]:.4f}"
-        lines.append(
-            ",".join([left, f"{y[i]:.4f}", kind, "up" if above else "down", *(str(v[i]) for v in more.values())])
-        )
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-def job_document(train: Path, **changes: Any) -> dict[str, Any]:
-    return {
-        "modelType": "line",
-        "datasetConfig": {"trainPath": str(train)},
-        "modelConfig": {"layers": [16], "optimizer": {"learningRate": 0.02}},
-        "trainingConfig": {"epochs": 6, "batchSize": 32},
-    } | changes
+from tests.integration.trainer.rows import job_document, write_rows
 
 
 def _run(folder: Path, task: Task) -> tuple[Result, list[EpochReport], int]:

@@ -1,0 +1,24 @@
+"""Settings of the trainer."""
+
+from pydantic import Field
+
+from services.kernel.settings import Settings
+
+
+class TrainerSettings(Settings):
+    """Environment: `TRIMTAB_TRAINER_...`."""
+
+    trainer_parallel_jobs: int = Field(default=1, ge=1, le=64)
+    """Child processes that train at the same time."""
+    trainer_threads: int = Field(default=0, ge=0, le=1024)
+    """Threads of one child; 0: one a processor."""
+    trainer_niceness: int = Field(default=5, ge=0, le=19)
+    """How far a child steps back behind other processes, serving above all (`nice`)."""
+    trainer_attempts: int = Field(default=2, ge=1, le=20)
+    """Starts of a job whose child or trainer died; a job that fails by itself is not tried again."""
+    trainer_lease_seconds: float = Field(default=15.0, ge=1)
+    """A running job that no trainer has confirmed for so long is taken from it."""
+    trainer_job_timeout_seconds: float = Field(default=6 * 3600.0, gt=0)
+    """Longest life of one child."""
+    trainer_job_memory_bytes: int = Field(default=8 << 30, ge=256 << 20)
+    """Resident memory at which a child is stopped."""
