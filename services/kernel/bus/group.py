@@ -16,8 +16,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectionError, KafkaError
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import (
+    CommitFailedError,
+    CorruptRecordException,
+    IllegalStateError,
+    KafkaConnectionError,
+    KafkaError,
+)
 from prometheus_client import Gauge
 
 from services.kernel.bus.connection import client_options, to_record
@@ -31,6 +37,8 @@ log = get_logger(__name__)
 LAG = Gauge("trimtab_bus_lag_records", "Records behind the end of the partition", ["group", "topic", "partition"])
 STOPPED = Gauge("trimtab_bus_partition_stopped", "1 where a partition is stopped", ["group", "topic", "partition"])
 LAG_EVERY_SECONDS = 1.0
+UNREADABLE = (KafkaError, UnicodeDecodeError, ValueError, RuntimeError)
+"""What aiokafka raises from a poll over a record that it can't decode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +145,7 @@ class GroupMember(ABC):
             return
         try:
             await consumer.commit(offsets)
-        except (CommitFailedError, IllegalStateError) as error:
+        except (CommitFailedError, CorruptRecordException, IllegalStateError) as error:
             log.warning("commit_after_rebalance", group=self.group, error=str(error))
         except KafkaError as error:
             log.warning("commit_failed", group=self.group, error=repr(error))
@@ -145,34 +153,42 @@ class GroupMember(ABC):
     async def _poll(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[Record]]:
         try:
             fetched = await consumer.getmany(timeout_ms=200, max_records=self.poll_records)
-        except (KafkaError, UnicodeDecodeError, ValueError, RuntimeError) as error:
-            log.error("poll_failed", group=self.group, error=repr(error))
-            await self._isolate(consumer)
-            return {}
+        except UNREADABLE as error:
+            log.warning("poll_failed", group=self.group, error=repr(error))
+            fetched = await self._poll_apart(consumer)
         prefix = self.settings.topic_prefix
         return {tp: [to_record(raw, prefix) for raw in raws] for tp, raws in fetched.items() if raws}
 
-    async def _isolate(self, consumer: AIOKafkaConsumer) -> None:
-        """Seek every partition back to its place and stop those that can't be read alone."""
+    async def _poll_apart(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """Poll every partition alone, from its own place; stop the one whose very next record can't be read."""
+        fetched: dict[TopicPartition, list[ConsumerRecord]] = {}
         for tp in consumer.assignment() - consumer.paused():
-            await self._seek_back(consumer, tp)
-            try:
-                await consumer.getmany(tp, timeout_ms=1000, max_records=1)
-            except (KafkaError, UnicodeDecodeError, ValueError, RuntimeError) as error:
-                consumer.pause(tp)
-                offset = self._next.get(tp, 0)
-                self._stopped[tp] = f"unreadable at or after offset {offset}: {error!r}"
-                STOPPED.labels(self.group, tp.topic, tp.partition).set(1)
-                log.error(
-                    "partition_stopped",
-                    group=self.group,
-                    topic=tp.topic,
-                    partition=tp.partition,
-                    offset=offset,
-                    error=repr(error),
-                    remedy=f"trimtab dlq skip {tp.topic} {tp.partition} {offset} steps over the record",
-                )
-            await self._seek_back(consumer, tp)
+            for most in (256, 16, 1):  # a failure loses what was drained before it: seek back and take less
+                await self._seek_back(consumer, tp)
+                try:
+                    fetched |= await consumer.getmany(tp, timeout_ms=1000, max_records=most)
+                    break
+                except UNREADABLE as error:
+                    passing = getattr(error, "retriable", False) and not isinstance(error, CorruptRecordException)
+                    if most == 1 and not passing:
+                        self._stop_partition(consumer, tp, error)
+        return fetched
+
+    def _stop_partition(self, consumer: AIOKafkaConsumer, tp: TopicPartition, error: Exception) -> None:
+        consumer.pause(tp)
+        topic = tp.topic[len(self.settings.topic_prefix) :]
+        offset = self._next.get(tp, 0)
+        self._stopped[tp] = f"unreadable at or after offset {offset}: {error!r}"
+        STOPPED.labels(self.group, tp.topic, tp.partition).set(1)
+        log.error(
+            "partition_stopped",
+            group=self.group,
+            topic=topic,
+            partition=tp.partition,
+            offset=offset,
+            error=repr(error),
+            remedy=f"`trimtab dlq skip {topic} {tp.partition} {offset}` steps over the record",
+        )
 
     async def _seek_back(self, consumer: AIOKafkaConsumer, tp: TopicPartition) -> None:
         place = self._next.get(tp)
