@@ -49,6 +49,8 @@ class _Reader:
     columns: dict[str, pa.DataType] = field(default_factory=dict)
     classes: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
+    id_column: str = ""
+    held_out_ids: pa.Array | None = None
 
     def training(self) -> LabelledRows:
         table = read_rows(self.config.train_path, "datasetConfig.trainPath", self.locate)
@@ -72,7 +74,16 @@ class _Reader:
     def more(self, reference: str, where: str) -> LabelledRows:
         """Further rows with the training rows' columns; other columns are ignored. Their labels lie in the job's label
         column, or in `label`, and may be mapped already."""
-        return self.fit(read_rows(reference, where, self.locate), where)
+        return self.fit(self._without_held_out(read_rows(reference, where, self.locate), where), where)
+
+    def _without_held_out(self, table: pa.Table, where: str) -> pa.Table:
+        """An earlier data set may hold rows that are held out now: they must not be trained on."""
+        if self.held_out_ids is None or self.id_column not in table.column_names:
+            return table
+        known = pc.is_in(_as_text(table.column(self.id_column)), self.held_out_ids)
+        if known.true_count:
+            self.notes.append(f"{known.true_count} rows of {where} are held out and were left out of it.")
+        return table.filter(pc.invert(known))
 
     def fit(self, table: pa.Table, where: str) -> LabelledRows:
         """`table` with exactly the training rows' columns and types."""
@@ -130,8 +141,6 @@ def load(job: TrainingJob, locate: Locate) -> TrainingData:
     config = job.dataset_config
     reader = _Reader(config, locate, config.label_column or DEFAULT_LABEL)
     training = reader.training()
-    for number, path in enumerate(config.additional_paths):
-        training = training.joined(reader.more(path, f"datasetConfig.additionalPaths[{number}]"))
     test = reader.more(config.test_path, "datasetConfig.testPath") if config.test_path else None
     holdout, newest = None, None
     if job.holdout is not None:
@@ -141,6 +150,8 @@ def load(job: TrainingJob, locate: Locate) -> TrainingData:
             f"{holdout.rows} rows of {job.holdout.path} are held out for the comparison; "
             f"{rest.rows} joined the training rows."
         )
+    for number, path in enumerate(config.additional_paths):
+        training = training.joined(reader.more(path, f"datasetConfig.additionalPaths[{number}]"))
     if config.validation_path:
         validation = reader.more(config.validation_path, "datasetConfig.validationPath")
     else:
@@ -181,6 +192,7 @@ def _hold_out(wanted: Holdout, reader: _Reader) -> tuple[LabelledRows, LabelledR
     out = pa.array([held_out(identifier, wanted.fraction) for identifier in identifiers.to_pylist()], pa.bool_())
     if out.true_count == 0:
         raise InvalidInput(f"holdout.path: none of the {table.num_rows} rows falls into the held-out part")
+    reader.id_column, reader.held_out_ids = wanted.id_column, identifiers.filter(out)
     kept = reader.fit(table.filter(out), "holdout.path")
     if out.true_count == table.num_rows:
         return kept, kept.take(np.arange(0))

@@ -89,6 +89,9 @@ def test_held_out_rows_and_the_rest_join_with_labels_mapped_already(folder: Path
     assert data.holdout.rows == expected
     assert data.training.rows + data.validation.rows == 40 + count - expected
     assert data.newest.rows == count
+    earlier = _load(_job(folder, labelMap={"x": "odd", "y": "even"}, holdout=wanted, additionalPaths=[wanted["path"]]))
+    assert earlier.training.rows + earlier.validation.rows == 40 + 2 * (count - expected)
+    assert any(f"{expected} rows of datasetConfig.additionalPaths[0] are held out" in note for note in earlier.notes)
     kept = set(data.holdout.features.column("size").to_pylist())
     assert kept == {float(i) for i in range(count) if held_out(f"inc-{i}", 0.3)}
 
