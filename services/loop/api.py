@@ -34,7 +34,7 @@ def _summary(row: Any) -> dict[str, Any]:
     return {
         "model_id": row.model_id,
         "paused": bool(row.paused),
-        "serving_version": champion[0] if champion else None,
+        "serving_version": champion.version if champion else None,
         "cooldown_until": datetime.fromtimestamp(row.cooldown_until, UTC) if row.cooldown_until else None,
     }
 
@@ -89,8 +89,8 @@ async def run(model_id: Name, request: Request, _: Deployer, body: RunRequest | 
 
     def begin(uow: UnitOfWork) -> str:
         champion = champion_of(tables.deployment_of(tables.model_row(uow.connection, model_id)))
-        if champion is not None and tables.job_of_version(uow.connection, model_id, champion[0]) is None:
-            raise Conflict(f"{model_id} {champion[0]} was registered from outside: no training job of it is known")
+        if champion is not None and tables.job_of_version(uow.connection, model_id, champion.version) is None:
+            raise Conflict(f"{model_id} {champion.version} was registered from outside: no training job of it is known")
         since = uow.now() - timedelta(hours=wanted.hours)
         return open_cycle(uow, model_id, since, wanted.reason).cycle_id
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from schemas.envelope import Envelope
-from schemas.events import DeploymentWanted, LoopStep, LoopStepped
+from schemas.events import DeploymentWanted, LoopStep, LoopStepped, Route
 from services.kernel.errors import Conflict
 from services.kernel.telemetry import get_logger
 from services.kernel.uow import UnitOfWork
@@ -17,19 +17,18 @@ from services.loop.tables import Cycle
 log = get_logger(__name__)
 
 
-def champion_of(deployment: DeploymentWanted | None) -> tuple[str, str] | None:
-    """(version, artifact) of the route with the most traffic, or None when nothing is deployed."""
+def champion_of(deployment: DeploymentWanted | None) -> Route | None:
+    """The route with the most traffic, or None when nothing is deployed."""
     if deployment is None or not deployment.routes:
         return None
-    route = max(deployment.routes, key=lambda route: route.weight)
-    return route.version, route.artifact
+    return max(deployment.routes, key=lambda route: route.weight)
 
 
 def situation_of(uow: UnitOfWork, model_id: str) -> Situation:
     """What is known about the model now."""
     row = tables.model_row(uow.connection, model_id)
     champion = champion_of(tables.deployment_of(row))
-    version = champion[0] if champion else None
+    version = champion.version if champion else None
     until = row.cooldown_until if row is not None else None
     return Situation(
         paused=bool(row.paused) if row is not None else False,
@@ -64,8 +63,9 @@ def open_cycle(uow: UnitOfWork, model_id: str, since: datetime, why: str) -> Cyc
         opened_at=now,
         step_at=now,
         since=since,
-        champion_version=champion[0],
-        champion_artifact=champion[1],
+        champion_version=champion.version,
+        champion_artifact=champion.artifact,
+        champion_manifest_digest=champion.manifest_digest,
         challenger_version=None,
         job_id=None,
         comparison=None,

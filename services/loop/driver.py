@@ -107,6 +107,7 @@ class Driver:
             fraction=self._settings.loop_holdout_fraction,
             champion_version=cycle.champion_version,
             champion_artifact=cycle.champion_artifact,
+            champion_manifest_digest=cycle.champion_manifest_digest,
             changes=f"retrained with {rows} newly labelled rows after drift ({cycle.cycle_id})",
         )
         job_id = f"job-{uuid.uuid4().hex[:12]}"
@@ -132,15 +133,13 @@ class Driver:
         if cycle.challenger_version is None:
             return  # the registry has not registered it yet
         challenger = cycle.challenger_version
-        await self._peers.promote(
-            cycle.model_id, challenger, "staging", verdict.explanation, f"{cycle.cycle_id}-staging"
-        )
+        await self._peers.promote(cycle.model_id, challenger, "staging", _reason(cycle), f"{cycle.cycle_id}-staging")
         before = await self._work.db.read(lambda connection: _traffic(connection, cycle))
         revision = await self._peers.deploy(
             cycle.model_id,
             challenger,
             canary=self._settings.loop_canary_percent,
-            reason=verdict.explanation,
+            reason=_reason(cycle),
             key=f"{cycle.cycle_id}-canary",
         )
         await self._step(
@@ -178,7 +177,7 @@ class Driver:
             cycle.model_id,
             cycle.challenger_version,
             canary=None,
-            reason=verdict.explanation,
+            reason=_reason(cycle),
             key=f"{cycle.cycle_id}-rollout",
         )
         await self._step(
@@ -197,7 +196,7 @@ class Driver:
             cycle.model_id,
             cycle.challenger_version,
             "production",
-            f"the loop's {cycle.cycle_id}",
+            _reason(cycle),
             f"{cycle.cycle_id}-production",
         )
         seconds = _age(cycle, whole=True)
@@ -212,7 +211,7 @@ class Driver:
 
     async def _roll_back(self, cycle: Cycle, why: str) -> None:
         await self._peers.deploy(
-            cycle.model_id, cycle.champion_version, canary=None, reason=why, key=f"{cycle.cycle_id}-rollback"
+            cycle.model_id, cycle.champion_version, canary=None, reason=_reason(cycle), key=f"{cycle.cycle_id}-rollback"
         )
         await self._step(cycle, LoopStep.ROLLED_BACK, f"{why}; all traffic is back on {cycle.champion_version}")
 
@@ -224,6 +223,11 @@ class Driver:
     async def _step(self, cycle: Cycle, to: LoopStep, why: str, **rest: Any) -> None:
         cooldown = self._settings.loop_cooldown_seconds
         await self._work.run(lambda uow: step(uow, cycle, to, why, cooldown_seconds=cooldown, **rest))
+
+
+def _reason(cycle: Cycle) -> str:
+    """What other services record; the same at every try, since an Idempotency-Key covers it."""
+    return f"the loop's {cycle.cycle_id}"
 
 
 def _age(cycle: Cycle, *, whole: bool = False) -> float:

@@ -44,6 +44,7 @@ def retraining_job(
     fraction: float,
     champion_version: str,
     champion_artifact: str,
+    champion_manifest_digest: str,
     changes: str,
 ) -> TrainingJob:
     """The champion's job over its old rows and the newly labelled ones, with a share of these held out.
@@ -63,6 +64,7 @@ def retraining_job(
                 fraction=fraction,
                 champion_version=champion_version,
                 champion_artifact=champion_artifact,
+                champion_manifest_digest=champion_manifest_digest,
             ),
             "changes": changes,
         }

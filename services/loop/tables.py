@@ -26,6 +26,7 @@ cycles = sa.Table(
     sa.Column("since", sa.Float, nullable=False),
     sa.Column("champion_version", sa.String(64), nullable=False),
     sa.Column("champion_artifact", sa.Text, nullable=False),
+    sa.Column("champion_manifest_digest", sa.String(64), nullable=False),
     sa.Column("challenger_version", sa.String(64), nullable=True),
     sa.Column("job_id", sa.String(128), nullable=True),
     sa.Column("comparison", sa.Text, nullable=True),
@@ -96,6 +97,7 @@ class Cycle:
     since: datetime
     champion_version: str
     champion_artifact: str
+    champion_manifest_digest: str
     challenger_version: str | None
     job_id: str | None
     comparison: Comparison | None
@@ -124,6 +126,7 @@ def _cycle(row: Any) -> Cycle:
         since=_time(row.since),
         champion_version=row.champion_version,
         champion_artifact=row.champion_artifact,
+        champion_manifest_digest=row.champion_manifest_digest,
         challenger_version=row.challenger_version,
         job_id=row.job_id,
         comparison=Comparison.model_validate_json(row.comparison) if row.comparison else None,
@@ -167,6 +170,7 @@ def add_cycle(connection: sa.Connection, cycle: Cycle) -> None:
             since=cycle.since.timestamp(),
             champion_version=cycle.champion_version,
             champion_artifact=cycle.champion_artifact,
+            champion_manifest_digest=cycle.champion_manifest_digest,
         )
     )
 

@@ -42,6 +42,7 @@ def retrain(job: TrainingJob, dataset: str) -> TrainingJob:
         fraction=0.3,
         champion_version="1.0.1",
         champion_artifact="models/m/x",
+        champion_manifest_digest="d",
         changes="more rows",
     )
 
@@ -50,7 +51,11 @@ def test_a_retraining_keeps_the_old_rows_and_those_of_earlier_cycles() -> None:
     first = retrain(TrainingJob(model_type="m", dataset_config=DatasetConfig(train_path="t.csv")), "artifact:a")
     assert first.dataset_config.train_path == "t.csv"
     assert first.holdout == Holdout(
-        path="artifact:a", fraction=0.3, champion_version="1.0.1", champion_artifact="models/m/x"
+        path="artifact:a",
+        fraction=0.3,
+        champion_version="1.0.1",
+        champion_artifact="models/m/x",
+        champion_manifest_digest="d",
     )
     second = retrain(first, "artifact:b")
     assert second.dataset_config.additional_paths == ("artifact:a",)

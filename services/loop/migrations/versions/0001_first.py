@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("since", sa.Float, nullable=False),
         sa.Column("champion_version", sa.String(64), nullable=False),
         sa.Column("champion_artifact", sa.Text, nullable=False),
+        sa.Column("champion_manifest_digest", sa.String(64), nullable=False),
         sa.Column("challenger_version", sa.String(64)),
         sa.Column("job_id", sa.String(128)),
         sa.Column("comparison", sa.Text),
