@@ -1,13 +1,15 @@
 """The settings that every process shares, each with its unit. Environment: `TRIMTAB_` + the field's name.
 
-The requirements' own names (`MODEL_STORAGE_TYPE`, `S3_BUCKET`, ...) are accepted as aliases.
+The requirements' own names (`MODEL_STORAGE_TYPE`, `S3_BUCKET`, ...) are accepted as aliases. A secret may lie in a file
+instead, named as its variable (in any case), in the folder that `TRIMTAB_SECRETS_DIR` names; the environment wins.
 """
 
+import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from services.kernel.errors import Misconfigured
 
@@ -25,6 +27,23 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="TRIMTAB_", extra="ignore", populate_by_name=True, protected_namespaces=(), frozen=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the files in `TRIMTAB_SECRETS_DIR`."""
+        folder = os.environ.get("TRIMTAB_SECRETS_DIR")
+        if not folder:
+            return init_settings, env_settings
+        if not Path(folder).is_dir():
+            raise Misconfigured(f"TRIMTAB_SECRETS_DIR is {folder}, which is not a folder")
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=folder)
 
     # broker
     kafka_bootstrap: str = "127.0.0.1:19092"

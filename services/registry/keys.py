@@ -2,8 +2,8 @@
 
 import json
 import uuid
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -16,6 +16,9 @@ from services.kernel.settings import Settings
 from services.kernel.uow import UnitOfWork, Work
 from services.registry import audit
 from services.registry.tables import api_keys
+
+
+T = TypeVar("T")
 
 
 def create(
@@ -72,14 +75,25 @@ def create_directly(settings: Settings, name: str, scopes: Sequence[Scope]) -> t
 
     The registry need not run; once it does, its relay announces the key.
     """
+    return _directly(settings, lambda uow: create(uow, name, scopes, actor="command line"))
+
+
+def create_first(settings: Settings, name: str, scopes: Sequence[Scope]) -> tuple[str, str] | None:
+    """`create_directly`, unless there is any key already: then None. Blocking."""
+
+    def grant(uow: UnitOfWork) -> tuple[str, str] | None:
+        return None if list_all(uow.connection) else create(uow, name, scopes, actor="command line")
+
+    return _directly(settings, grant)
+
+
+def _directly(settings: Settings, fn: Callable[[UnitOfWork], T]) -> T:
     database = Database(settings.database_of("registry"), "registry")
     try:
         if database.is_sqlite:
             settings.data_dir.mkdir(parents=True, exist_ok=True)
         migrate(database, "services.registry.migrations")
         work = Work(database, "registry")
-        return database.write_now(
-            lambda connection: work.within(connection, lambda uow: create(uow, name, scopes, actor="command line"))
-        )
+        return database.write_now(lambda connection: work.within(connection, fn))
     finally:
         database.close()

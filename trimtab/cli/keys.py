@@ -22,13 +22,19 @@ def create(
         bool,
         typer.Option("--admin", help="An admin key, made in the registry's database itself: the first key of all."),
     ] = False,
+    if_none: Annotated[
+        bool, typer.Option("--if-none", help="With --admin: only if there is no key at all yet.")
+    ] = False,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key. It is shown this once and kept nowhere."""
     if admin:
-        document = _create_directly(name)
+        document = _create_directly(name, if_none)
+        if document is None:
+            show({"created": False}, as_json, lambda console: console.print("there are keys already", markup=False))
+            return
     else:
         if not scope:
             raise InvalidInput(f"name what the key may do: --scope, one of {', '.join(SCOPES)}")
@@ -37,11 +43,14 @@ def create(
     show(document, as_json, lambda console: console.print(document["key"], markup=False, soft_wrap=True))
 
 
-def _create_directly(name: str) -> dict[str, object]:
+def _create_directly(name: str, if_none: bool) -> dict[str, object] | None:
     from schemas.events import Scope
-    from services.registry.keys import create_directly
+    from services.registry.keys import create_directly, create_first
 
-    key_id, key = create_directly(settings(), name, [Scope.ADMIN])
+    created = (create_first if if_none else create_directly)(settings(), name, [Scope.ADMIN])
+    if created is None:
+        return None
+    key_id, key = created
     return {"key_id": key_id, "key": key, "name": name, "scopes": ["admin"]}
 
 
