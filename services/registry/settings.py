@@ -16,6 +16,8 @@ class RegistrySettings(Settings):
     """Memory of the process that opens an uploaded graph, beside three times the graph's own size."""
     registry_inspection_seconds: int = Field(default=60, ge=1, le=3600)
     """Time of that process."""
+    registry_inspections_at_once: int = Field(default=2, ge=1, le=64)
+    """How many uploaded graphs are opened beside each other; further uploads wait."""
     registry_replica_silence_seconds: float = Field(default=30.0, gt=0)
     """How long a replica may say nothing before it counts as gone."""
 

@@ -1,5 +1,6 @@
 """What the registry's routes share: the parts of the service, times, cursors, idempotent changes."""
 
+import asyncio
 import base64
 import binascii
 import json
@@ -30,6 +31,7 @@ class Parts:
     work: Work
     store: ArtifactStore
     replicas: Replicas
+    inspections: asyncio.Semaphore
 
 
 def parts_of(request: Request) -> Parts:

@@ -73,7 +73,8 @@ async def register(
         submission = read_submission(metadata)
         principal.demand(Scope.WRITE, submission.model_id)
         limits = Limits(parts.settings.registry_inspection_memory_bytes, parts.settings.registry_inspection_seconds)
-        manifest, manifest_digest = await asyncio.to_thread(checked_manifest, folder, submission, limits)
+        async with parts.inspections:
+            manifest, manifest_digest = await asyncio.to_thread(checked_manifest, folder, submission, limits)
         prefix = f"models/{submission.model_id}/{uuid.uuid4().hex}"
         await asyncio.to_thread(store_version, parts.store, folder, prefix)
     finally:

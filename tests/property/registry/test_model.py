@@ -13,6 +13,7 @@ from schemas.events import Route, Stage
 from schemas.features import DType, Feature, Output, Signature
 from services.registry import model
 from services.registry.model import (
+    Past,
     RuleBroken,
     WantedRoutes,
     after_promotion,
@@ -23,6 +24,7 @@ from services.registry.model import (
     full_route,
     next_version,
     parse_version,
+    rollback_target,
     split_routes,
     with_canary,
 )
@@ -205,3 +207,44 @@ def test_versions_of_one_deployment_take_the_same_inputs() -> None:
     for other in (signature(a=DType.FLOAT32), signature(a=DType.FLOAT32, b=DType.INT64)):
         with pytest.raises(RuleBroken, match="inputs b"):
             check_compatible([("1.0.1", same), ("1.0.2", other)])
+
+
+def past(*states: str | tuple[str, int]) -> list[Past]:
+    """States as letters of versions (`"ab"`), or (letters, restored revision), numbered from 1."""
+    made = []
+    for revision, state in enumerate(states, 1):
+        letters, restores = state if isinstance(state, tuple) else (state, None)
+        made.append(Past(revision, frozenset(letters), restores))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("states", "target"),
+    [
+        (past("a"), None),
+        (past("a", "b"), 1),
+        (past("a", "ab", "ab", "b"), 1),  # a whole rollout, not its last step
+        (past("a", "ab"), 1),
+        (past("a", "b", ("a", 1)), None),  # not forward to b again
+        (past("a", "b", "c", ("b", 2)), 1),
+        (past("a", "b", ("a", 1), "c"), 3),
+        (past("a", "b", ("a", 1), "b"), 3),
+        (past("a", ""), 1),
+        (past("", "a"), None),
+    ],
+)
+def test_where_a_rollback_goes(states: list[Past], target: int | None) -> None:
+    found = rollback_target(states)
+    assert (found.revision if found else None) == target
+
+
+@given(st.lists(st.sets(st.sampled_from("abcd"), max_size=3), min_size=1, max_size=8))
+def test_rolling_back_again_and_again_ends(states: list[set[str]]) -> None:
+    """Every rollback goes further back than the one before, whatever was deployed."""
+    history = [Past(revision, frozenset(versions)) for revision, versions in enumerate(states, 1)]
+    reached = len(history)
+    while (target := rollback_target(history)) is not None:
+        origin = target.restores or target.revision
+        assert origin < reached
+        reached = origin
+        history.append(Past(len(history) + 1, target.versions, origin))

@@ -17,7 +17,7 @@ from services.registry.inspection import (
     infer_signature,
     inspect_graph,
 )
-from tests.unit.registry.graphs import classifier, finish, one_op, save
+from tests.graphs import classifier, finish, one_op, save
 
 LIMITS = Limits(memory_bytes=2 << 30, seconds=30)
 

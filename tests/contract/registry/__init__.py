@@ -1,0 +1,1 @@
+"""The registry on every pair of database and artifact store."""

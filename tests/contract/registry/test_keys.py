@@ -1,0 +1,141 @@
+"""API keys: shown once, hashed at rest, scoped on every route."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+
+from schemas.events import ApiKeyGranted, ApiKeyRevoked, Scope
+from services.kernel.auth import fingerprint
+from services.kernel.tables import outbox
+from services.registry.keys import create_directly
+from services.registry.settings import RegistrySettings
+from services.registry.tables import api_keys, audit
+from tests.contract.registry.conftest import Registry, running
+
+INTERNAL = {"Authorization": "Bearer internal-secret"}
+
+
+@pytest.fixture
+async def guarded(tmp_path: Path) -> AsyncIterator[Registry]:
+    """A registry that asks for keys."""
+    settings = RegistrySettings(data_dir=tmp_path, auth="keys", internal_key="internal-secret")
+    async for registry in running(settings):
+        registry.client.headers.update(INTERNAL)
+        yield registry
+
+
+async def hear(registry: Registry) -> None:
+    """What the topic `access` does: tell the process which keys there are."""
+    for event in await registry.events(ApiKeyGranted, ApiKeyRevoked):
+        registry.service.access._apply(event.key_id, event, None)
+
+
+async def granted(registry: Registry, *scopes: str, prefixes: tuple[str, ...] = ()) -> dict[str, str]:
+    answer = await registry.client.post(
+        "/mlops/keys", json={"name": "ci", "scopes": list(scopes), "modelPrefixes": list(prefixes)}
+    )
+    assert answer.status_code == 201, answer.text
+    await hear(registry)
+    return {"Authorization": f"Bearer {answer.json()['key']}"}
+
+
+async def test_a_key_is_shown_once_and_kept_as_a_hash(registry: Registry) -> None:
+    answer = await registry.client.post("/mlops/keys", json={"name": "ci", "scopes": ["read", "predict"]})
+    assert answer.status_code == 201
+    key = answer.json()["key"]
+    listed = await registry.client.get("/mlops/keys")
+    assert key not in listed.text
+    assert [(item["name"], item["scopes"]) for item in listed.json()["keys"]] == [("ci", ["read", "predict"])]
+
+    def everything(connection: sa.Connection) -> str:
+        rows = [connection.execute(sa.select(table)).all() for table in (api_keys, audit, outbox)]
+        return repr(rows)
+
+    stored = await registry.service.db.read(everything)
+    assert key not in stored
+    assert fingerprint(key) in stored
+    [event] = await registry.events(ApiKeyGranted)
+    assert (event.sha256, event.scopes) == (fingerprint(key), (Scope.READ, Scope.PREDICT))
+
+
+async def test_revoking(registry: Registry) -> None:
+    key_id = (await registry.client.post("/mlops/keys", json={"name": "ci", "scopes": ["read"]})).json()["key_id"]
+    first = await registry.client.delete(f"/mlops/keys/{key_id}")
+    again = await registry.client.delete(f"/mlops/keys/{key_id}")
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert first.json() == again.json()
+    assert len(await registry.events(ApiKeyRevoked)) == 1
+    assert (await registry.client.delete("/mlops/keys/nobody")).status_code == 404
+    [listed] = (await registry.client.get("/mlops/keys")).json()["keys"]
+    assert listed["revoked_at"] is not None
+
+
+@pytest.mark.parametrize(
+    "document", [{"name": "x", "scopes": []}, {"name": "", "scopes": ["read"]}, {"name": "x", "scopes": ["root"]}]
+)
+async def test_keys_that_are_not_granted(registry: Registry, document: dict[str, object]) -> None:
+    assert (await registry.client.post("/mlops/keys", json=document)).status_code == 422
+
+
+async def test_every_route_asks_for_a_key(guarded: Registry) -> None:
+    open_paths = {"/healthz", "/readyz"}
+    app = guarded.service.app
+    assert isinstance(app, FastAPI)
+    routes = [(method, path) for path, methods in app.openapi()["paths"].items() for method in methods]
+    routes.append(("post", "/internal/skip/t/0/0"))
+    assert len(routes) > 20
+    for method, template in routes:
+        if template in open_paths:
+            continue
+        path = template.replace("{model_id}", "m").replace("{version}", "1.0.0").replace("{key_id}", "k")
+        for key in ("", "Bearer tt_wrong", "Basic eA=="):
+            answer = await guarded.client.request(method, path, headers={"Authorization": key})
+            assert answer.status_code == 401, (method, path, answer.text)
+
+
+async def test_scopes_and_prefixes(guarded: Registry) -> None:
+    reader = await granted(guarded, "read")
+    writer = await granted(guarded, "write", prefixes=("blue-",))
+    deployer = await granted(guarded, "deploy", prefixes=("blue-",))
+    assert (await guarded.client.get("/mlops/models", headers=reader)).status_code == 200
+    for headers, model_id, status in ((reader, "blue-1", 403), (writer, "red-1", 403), (writer, "blue-1", 201)):
+        guarded.client.headers.update(headers)
+        assert (await guarded.register(model_id)).status_code == status
+    guarded.client.headers.update(INTERNAL)
+    red = await guarded.version(1, "staging", "production", model_id="red-1")
+    blue = (await guarded.client.get("/mlops/models/blue-1")).json()["versions"][0]["version"]
+    guarded.client.headers.update(writer)
+    assert (await guarded.promote(blue, "staging", "blue-1")).status_code == 200
+    assert (await guarded.promote(red, "archived", "red-1")).status_code == 403
+    assert [m["model_id"] for m in (await guarded.client.get("/mlops/models")).json()["models"]] == ["blue-1"]
+    assert (await guarded.client.post("/mlops/deploy", json={"model_id": "blue-1", "version": blue})).status_code == 403
+    guarded.client.headers.update(deployer)
+    assert (await guarded.client.post("/mlops/deploy", json={"model_id": "blue-1", "version": blue})).status_code == 202
+    assert (await guarded.client.post("/mlops/deploy", json={"model_id": "red-1"})).status_code == 403
+    assert len((await guarded.client.get("/mlops/deployments")).json()["deployments"]) == 1
+    assert (await guarded.client.get("/mlops/keys")).status_code == 403
+
+
+async def test_a_revoked_key_opens_nothing(guarded: Registry) -> None:
+    headers = await granted(guarded, "read")
+    assert (await guarded.client.get("/mlops/models", headers=headers)).status_code == 200
+    [key] = (await guarded.client.get("/mlops/keys")).json()["keys"]
+    await guarded.client.delete(f"/mlops/keys/{key['key_id']}")
+    await hear(guarded)
+    assert (await guarded.client.get("/mlops/models", headers=headers)).status_code == 401
+
+
+async def test_the_first_key_is_made_without_a_running_registry(tmp_path: Path) -> None:
+    settings = RegistrySettings(data_dir=tmp_path / "new", auth="keys", internal_key="s")
+    import asyncio
+
+    key_id, key = await asyncio.to_thread(create_directly, settings, "admin", [Scope.ADMIN])
+    async for registry in running(settings):
+        await hear(registry)
+        answer = await registry.client.get("/mlops/keys", headers={"Authorization": f"Bearer {key}"})
+        assert [item["key_id"] for item in answer.json()["keys"]] == [key_id]
+        assert json.loads(answer.text)["keys"][0]["created_by"] == "command line"

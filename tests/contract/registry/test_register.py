@@ -1,0 +1,262 @@
+"""Registering over HTTP: numbers, idempotency, refusals; nothing half-visible."""
+
+import asyncio
+import gzip
+import hashlib
+import json
+import pickle
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from schemas.events import ModelRegistered
+from services.registry import audit
+from tests.contract.registry.conftest import Registry
+from tests.graphs import classifier, one_op
+
+
+def today() -> str:
+    return f"{datetime.now(UTC):%Y%m%d}"
+
+
+async def test_a_version_is_registered_as_a_draft(registry: Registry) -> None:
+    answer = await registry.register(
+        model_name="STRIDE Threat Classifier",
+        model_type="threat-classifier",
+        metrics={"accuracy": 0.95, "f1Score": 0.93},
+        hyperparameters={"learning_rate": 0.001},
+        tags={"team": "blue"},
+        classes=["a", "b", "c"],
+        files={"baseline.json": b"{}", "notes/README.md": b"hello"},
+    )
+    assert answer.status_code == 201, answer.text
+    body = answer.json()
+    assert body["version"] == f"1.0.{today()}"
+    assert body["stage"] == "draft"
+    assert body["metrics"] == {"accuracy": 0.95, "f1Score": 0.93}
+    assert body["signature"]["classes"] == ["a", "b", "c"]
+    assert [feature["name"] for feature in body["signature"]["inputs"]] == ["duration", "protocol"]
+    assert {file["path"] for file in body["files"]} == {"model.onnx", "baseline.json", "notes/README.md"}
+    assert body["has_baseline"]
+    assert body["parent_version"] is None
+    read = await registry.client.get(f"/mlops/models/threat-classifier/{body['version']}")
+    assert read.json() == body
+    [event] = await registry.events()
+    assert isinstance(event, ModelRegistered)
+    assert (event.version, event.manifest_digest) == (body["version"], body["manifest_digest"])
+    assert sorted(item.key for item in registry.store.list(event.artifact)) == [
+        f"{event.artifact}/baseline.json",
+        f"{event.artifact}/manifest.json",
+        f"{event.artifact}/model.onnx",
+        f"{event.artifact}/notes/README.md",
+    ]
+
+
+async def test_the_manifest_is_what_its_digest_says(registry: Registry) -> None:
+    version = await registry.version(0)
+    answer = await registry.client.get(f"/mlops/models/threat-classifier/{version}/manifest")
+    assert answer.headers["etag"] == f'"{hashlib.sha256(answer.content).hexdigest()}"'
+    body = (await registry.client.get(f"/mlops/models/threat-classifier/{version}")).json()
+    assert registry.store.get_bytes(f"{body['artifact']}/manifest.json") == answer.content
+
+
+async def test_the_second_of_a_day_is_the_next_minor(registry: Registry) -> None:
+    assert [await registry.version(seed) for seed in range(3)] == [f"1.{minor}.{today()}" for minor in range(3)]
+
+
+async def test_a_version_may_be_chosen(registry: Registry) -> None:
+    answer = await registry.register(version="3.1.4")
+    assert (answer.status_code, answer.json()["version"]) == (201, "3.1.4")
+    assert await registry.version(1) == f"3.1.{today()}"
+
+
+async def test_the_same_again_is_the_same_version(registry: Registry) -> None:
+    first = await registry.register(metrics={"accuracy": 0.9})
+    again = await registry.register(metrics={"accuracy": 0.9})
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json() == first.json()
+    assert len(await registry.events(ModelRegistered)) == 1
+    assert len([item for item in registry.store.list("models") if item.key.endswith("manifest.json")]) == 1
+    by_number = await registry.register(metrics={"accuracy": 0.9}, version=first.json()["version"])
+    assert by_number.status_code == 200
+
+
+async def test_a_version_never_changes(registry: Registry) -> None:
+    first = await registry.register(version="1.0.0")
+    other_content = await registry.register(graph=classifier(1), version="1.0.0")
+    other_number = await registry.register(version="2.0.0")
+    assert (first.status_code, other_content.status_code, other_number.status_code) == (201, 409, 409)
+    assert "never change" in other_content.json()["detail"]
+    assert "1.0.0" in other_number.json()["detail"]
+    assert len([item for item in registry.store.list("models") if item.key.endswith("manifest.json")]) == 1
+
+
+async def test_the_parent_is_what_is_in_production(registry: Registry) -> None:
+    version = await registry.version(0, "staging", "production")
+    answer = await registry.register(graph=classifier(1))
+    assert answer.json()["parent_version"] == version
+
+
+async def test_fifty_at_once(registry: Registry) -> None:
+    """No gap, no duplicate, no error."""
+    answers = await asyncio.gather(*(registry.register(graph=classifier(seed)) for seed in range(50)))
+    assert [answer.status_code for answer in answers] == [201] * 50
+    minors = sorted(int(answer.json()["version"].split(".")[1]) for answer in answers)
+    assert minors == list(range(50))
+    events = await registry.events(ModelRegistered)
+    assert [event.version for event in events] == [f"1.{minor}.{today()}" for minor in range(50)]
+    assert await registry.service.db.read(audit.broken_at) is None
+
+
+async def test_fifty_of_the_same_at_once(registry: Registry) -> None:
+    answers = await asyncio.gather(*(registry.register() for _ in range(10)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 9 + [201]
+    assert len({answer.json()["version"] for answer in answers}) == 1
+    assert len([item for item in registry.store.list("models") if item.key.endswith("manifest.json")]) == 1
+
+
+async def test_idempotency_key(registry: Registry) -> None:
+    headers = {"Idempotency-Key": "upload-1"}
+    first = await registry.register(headers=headers)
+    again = await registry.register(headers=headers)
+    other = await registry.register(graph=classifier(1), headers=headers)
+    assert (first.status_code, again.status_code, other.status_code) == (201, 200, 409)
+    assert first.json() == again.json()
+
+
+async def test_metrics_that_are_not_numbers(registry: Registry) -> None:
+    answer = await registry.client.post(
+        "/mlops/models",
+        data={"metadata": '{"model_id": "m", "metrics": {"accuracy": NaN}}'},
+        files={"file": ("model.onnx", classifier().SerializeToString())},
+    )
+    assert answer.status_code == 422
+    assert "metrics.accuracy" in answer.json()["detail"]
+
+
+class TestRefused:
+    """Every refusal is a sentence, and leaves nothing in the store."""
+
+    @pytest.fixture(autouse=True)
+    async def nothing_is_left(self, registry: Registry) -> object:
+        yield
+        assert list(registry.store.list()) == []
+        assert await registry.events() == []
+        assert list(registry.service.settings.staging_dir.iterdir()) == []  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize(
+        ("name", "data", "status"),
+        [
+            ("model.pkl", pickle.dumps(print), 415),
+            ("model.joblib", pickle.dumps(print), 415),
+            ("notes.json", pickle.dumps(print), 415),
+            ("notes.json", gzip.compress(pickle.dumps(print)), 415),
+            ("script.py", b"print()", 415),
+            ("../evil.json", b"{}", 422),
+            ("/etc/evil.json", b"{}", 422),
+            ("a\\b.json", b"{}", 422),
+            (".hidden.json", b"{}", 422),
+            ("%2e%2e/evil.json", b"{}", 422),
+            ("x" * 10_000, b"{}", 422),
+            ("manifest.json", b"{}", 422),
+            ("baseline.json", b"{", 415),
+        ],
+    )
+    async def test_files(self, registry: Registry, name: str, data: bytes, status: int) -> None:
+        answer = await registry.register(files={name: data})
+        assert answer.status_code == status, answer.text
+        assert answer.json()["detail"]
+
+    async def test_a_pickle_as_the_model(self, registry: Registry) -> None:
+        answer = await registry.client.post(
+            "/mlops/models",
+            data={"metadata": '{"model_id": "m"}'},
+            files={"file": ("model.onnx", pickle.dumps(print))},
+        )
+        assert answer.status_code == 415
+        assert "convert the model to ONNX" in answer.json()["detail"]
+
+    async def test_external_data(self, registry: Registry) -> None:
+        tensor = numpy_helper.from_array(np.ones((1, 1), np.float32), "w")
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="../../../etc/passwd")
+        graph = one_op(helper.make_node("MatMul", ["x", "w"], ["y"]), initializers=(tensor,))
+        answer = await registry.register(graph=graph)
+        assert answer.status_code == 422
+        assert "another file" in answer.json()["detail"]
+
+    async def test_a_signature_that_does_not_fit(self, registry: Registry) -> None:
+        signature = {
+            "inputs": [{"name": "length", "dtype": "float32"}],
+            "outputs": [{"name": "probabilities", "dtype": "float32", "shape": [3], "role": "probabilities"}],
+            "classes": ["a", "b", "c"],
+        }
+        answer = await registry.register(signature=signature)
+        assert answer.status_code == 422
+        assert "length" in answer.json()["detail"]
+
+    @pytest.mark.parametrize(
+        ("metadata", "status", "says"),
+        [
+            ("{", 422, "not JSON"),
+            ("[]", 422, ""),
+            ("{}", 422, "model_id"),
+            ('{"model_id": "../x"}', 422, "model_id"),
+            ('{"model_id": "m", "version": "1.0"}', 422, "version"),
+            ('{"model_id": "m", "metricz": {}}', 422, "metricz"),
+        ],
+    )
+    async def test_metadata(self, registry: Registry, metadata: str, status: int, says: str) -> None:
+        answer = await registry.client.post(
+            "/mlops/models", data={"metadata": metadata}, files={"f": ("model.onnx", classifier().SerializeToString())}
+        )
+        assert answer.status_code == status
+        assert says in answer.json()["detail"]
+
+    async def test_bodies_that_are_no_form(self, registry: Registry) -> None:
+        graph = classifier().SerializeToString()
+        for body, kind, status in (
+            (b"{}", "application/json", 422),
+            (graph, "application/octet-stream", 415),
+            (pickle.dumps(print), "application/python-pickle", 415),
+            (b"nonsense", "multipart/form-data; boundary=x", 422),
+            (b"--x\r\n", "multipart/form-data", 422),
+        ):
+            answer = await registry.client.post("/mlops/models", content=body, headers={"Content-Type": kind})
+            assert answer.status_code == status, answer.text
+
+    async def test_an_upload_that_was_cut(self, registry: Registry) -> None:
+        request = registry.client.build_request(
+            "POST",
+            "/mlops/models",
+            data={"metadata": '{"model_id": "m"}'},
+            files={"file": ("model.onnx", classifier().SerializeToString())},
+        )
+        whole = await request.aread()
+        for size in (len(whole) // 2, len(whole) - 10):
+            answer = await registry.client.post(
+                "/mlops/models", content=whole[:size], headers={"Content-Type": request.headers["content-type"]}
+            )
+            assert answer.status_code == 422, size
+            assert "cut off" in answer.json()["detail"]
+
+    async def test_without_metadata_or_model(self, registry: Registry) -> None:
+        no_metadata = await registry.client.post("/mlops/models", files={"f": ("model.onnx", b"\x08\x09")})
+        assert "metadata" in no_metadata.json()["detail"]
+        no_model = await registry.client.post(
+            "/mlops/models", data={"metadata": '{"model_id": "m"}'}, files={"f": ("a.json", b"{}")}
+        )
+        assert (no_model.status_code, "model.onnx" in no_model.json()["detail"]) == (422, True)
+
+
+async def test_one_graph_under_any_name_is_the_model(registry: Registry) -> None:
+    answer = await registry.client.post(
+        "/mlops/models",
+        data={"metadata": json.dumps({"modelId": "m", "modelType": "t"})},
+        files={"file": ("my-net.onnx", classifier().SerializeToString())},
+    )
+    assert answer.status_code == 201
+    assert [file["path"] for file in answer.json()["files"]] == ["model.onnx"]
