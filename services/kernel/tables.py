@@ -32,8 +32,8 @@ inbox = sa.Table(
     "inbox",
     metadata,
     sa.Column("handler", sa.String(64), primary_key=True),
+    sa.Column("id", sa.String(256), primary_key=True),  # before `source`: looked up by (handler, id)
     sa.Column("source", sa.String(256), primary_key=True),
-    sa.Column("id", sa.String(256), primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
     sqlite_with_rowid=False,
 )
