@@ -196,8 +196,12 @@ def as_numbers(values: Column, dtype: DType, missing_value: float | None = None)
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     if isinstance(values, pa.FixedSizeListArray):
-        inner = as_numbers(values.flatten(), dtype, missing_value)
-        return inner.reshape(len(values), values.type.list_size)
+        width = values.type.list_size
+        elements = values.values.slice(values.offset * width, len(values) * width)
+        matrix = as_numbers(elements, dtype, missing_value).reshape(len(values), width)
+        if values.null_count:
+            matrix[values.is_null().to_numpy(zero_copy_only=False)] = np.nan
+        return matrix
     if isinstance(values, pa.Array):
         values = values.to_numpy(zero_copy_only=False)
     array: npt.NDArray[Any] = np.asarray(values)

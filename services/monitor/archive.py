@@ -1,0 +1,75 @@
+"""Reading raw predictions back from the spool, by block and row."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from schemas.predictions import LABEL, VALUE, BadBatch, PredictionBatch
+from services.kernel.errors import IntegrityFailed
+from services.kernel.telemetry import get_logger
+from services.monitor import metrics
+from services.monitor.spool import Place, Spool
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a prediction said: its version, when it was made, and the predicted label (None: it failed, or a number)."""
+
+    version: str
+    time_us: int
+    label: str | None
+
+
+def read_block(spool: Spool, row: Any) -> PredictionBatch | None:
+    """The batch that the `blocks` row points to; None, logged and counted, when its bytes are gone."""
+    try:
+        return PredictionBatch.decode(spool.read(Place(row.partition, row.segment, row.position, row.length)))
+    except (IntegrityFailed, BadBatch) as error:
+        metrics.SPOOL_LOST.inc()
+        log.error("spool_block_unreadable", block=row.id, error=str(error))
+        return None
+
+
+def look_up(batch: PredictionBatch, rows: Sequence[int]) -> list[Found]:
+    """What the predictions in these rows said."""
+    some = batch.rows.take(pa.array(rows, pa.int64()))
+    names = some.schema.names
+    versions = some.column("version").to_pylist()
+    times = some.column("time").cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()
+    labels = some.column(LABEL).to_pylist() if LABEL in names else [None] * len(rows)
+    return [Found(*facts) for facts in zip(versions, times, labels, strict=True)]
+
+
+def feature_table(
+    batch: PredictionBatch, rows: Sequence[int], labels: Sequence[str | None], ids: Sequence[str]
+) -> pa.Table:
+    """Rows of a batch as a dataset: features under their own names, then what is known about each prediction."""
+    some = batch.rows.take(pa.array(rows, pa.int64()))
+    columns: dict[str, pa.Array] = {}
+    for field in some.schema:
+        if field.name.startswith("x:"):
+            columns[field.name[2:]] = _plain(some.column(field.name))
+    said = next((name for name in (LABEL, VALUE) if name in some.schema.names), None)
+    prediction = _plain(some.column(said)) if said else pa.nulls(len(rows), pa.utf8())
+    about: Mapping[str, Any] = {
+        "label": pa.array(labels, pa.utf8()),
+        "prediction_id": pa.array(ids, pa.utf8()),
+        "prediction": prediction,
+        "time": some.column("time").cast(pa.timestamp("us", tz="UTC")),
+        "version": _plain(some.column("version")),
+    }
+    return pa.table({**columns, **about})
+
+
+def join_tables(tables: Iterable[pa.Table]) -> pa.Table:
+    """One table, ordered by time and id; columns that some lack (a redacted or misfit feature) are null there."""
+    joined = pa.concat_tables(tables, promote_options="permissive")
+    return joined.sort_by([("time", "ascending"), ("prediction_id", "ascending")])
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column

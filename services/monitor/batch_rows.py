@@ -1,0 +1,92 @@
+"""Batches of the prediction log, cut by version and brought to the signature."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.features import Signature
+from schemas.predictions import INPUT, batch_schema
+from services.kernel.errors import Undecodable
+
+ROWS_AT_ONCE = 65_536
+
+
+def by_version(rows: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
+    """The rows of each version, in order. One version, the rule, costs no copy."""
+    column = rows.column("version")
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    names = column.dictionary.to_pylist()
+    if column.null_count or None in names:
+        raise Undecodable("a row of the batch has no version")
+    if len(names) == 1:
+        return {names[0]: rows}
+    codes = column.indices.to_numpy(zero_copy_only=False)
+    used = np.unique(codes)
+    if len(used) == 1:
+        return {names[used[0]]: rows}
+    return {names[code]: rows.take(pa.array(np.flatnonzero(codes == code))) for code in used}
+
+
+def fitting(
+    rows: pa.RecordBatch, signature: Signature, redacted: Sequence[str] = ()
+) -> tuple[pa.RecordBatch, dict[str, int]]:
+    """`rows` without input columns of another type than the signature's, and how many rows are skewed, by feature.
+
+    An absent column is skew too, unless its feature is nullable or `redacted`.
+    """
+    expected = batch_schema(signature)
+    if rows.schema.equals(expected):
+        return rows, {}
+    misfits = {}
+    for feature in signature.inputs:
+        column = INPUT + feature.name
+        index = rows.schema.get_field_index(column)
+        if index < 0:
+            misfit = not feature.nullable and feature.name not in redacted
+        else:
+            misfit = not _alike(rows.schema.field(index).type, expected.field(column).type)
+        if misfit and rows.num_rows:
+            misfits[feature.name] = rows.num_rows
+    wrong = [INPUT + name for name in misfits if rows.schema.get_field_index(INPUT + name) >= 0]
+    return (rows.drop_columns(wrong) if wrong else rows), misfits
+
+
+def _alike(given: pa.DataType, expected: pa.DataType) -> bool:
+    if given.equals(expected) or pa.types.is_nested(given) or pa.types.is_nested(expected):
+        return bool(given.equals(expected))
+    return _is_text(given) is _is_text(expected) and not pa.types.is_temporal(given)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def without_errors(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows that were answered."""
+    index = rows.schema.get_field_index("error")
+    if index < 0 or rows.column(index).null_count == rows.num_rows:
+        return rows
+    return rows.filter(pc.is_null(rows.column(index)))
+
+
+def span(rows: pa.RecordBatch) -> tuple[int, int]:
+    """(earliest, latest) event time, in microseconds since 1970."""
+    times = pc.min_max(rows.column("time").cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()))
+    return times["min"].as_py() or 0, times["max"].as_py() or 0
+
+
+def chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """The batches, in order, in lists of about `ROWS_AT_ONCE` rows."""
+    chunk: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        if chunk and rows + batch.num_rows > ROWS_AT_ONCE:
+            yield chunk
+            chunk, rows = [], 0
+        chunk.append(batch)
+        rows += batch.num_rows
+    if chunk:
+        yield chunk

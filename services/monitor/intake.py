@@ -1,0 +1,281 @@
+"""From the records of one poll of one partition to what has to be saved.
+
+Pure computing, but for the look-ups of versions and of known ids.
+Nothing here changes the state it is given: if the save fails, the same records are taken in again.
+"""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+
+from schemas.predictions import Prediction, PredictionBatch
+from services.kernel.bus.inbox import Failure
+from services.kernel.bus.record import REPLAY_GROUP, Record
+from services.kernel.errors import TrimtabError, Undecodable
+from services.monitor.batch_rows import by_version, chunks, fitting, span, without_errors
+from services.monitor.json_rows import JsonRow, to_batch
+from services.monitor.verdicts import ClosedWindow, judge_windows
+from services.monitor.watched import UnknownVersion, Watched, Watchlist
+from services.monitor.watermark import Watermark, advance
+from services.monitor.window import TumblingWindows, Window
+
+MAX_ID = 256
+FORGET_UNKNOWN_SECONDS = 600.0
+
+Key = tuple[str, str]
+"""(model id, version)."""
+
+
+@dataclass(frozen=True)
+class OpenWindow:
+    """A version's window that still fills; `opened_at` in seconds since 1970, `last_closed` as bytes."""
+
+    window: Window
+    opened_at: float | None = None
+    last_closed: bytes | None = None
+    skew: Mapping[str, int] = field(default_factory=dict)
+    redacted: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class PartitionState:
+    """Everything that moves with a partition's offset. `next_offset` is None before the first save."""
+
+    next_offset: int | None = None
+    windows: Mapping[Key, OpenWindow] = field(default_factory=dict)
+    marks: Mapping[str, Watermark] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NewBlock:
+    """Raw rows for the spool; `foreign` are ids that were given from outside, by row."""
+
+    model_id: str
+    incarnation: str
+    first_sequence: int
+    rows: int
+    start_us: int
+    end_us: int
+    payload: bytes
+    foreign: Sequence[str] = ()
+
+
+@dataclass
+class Staged:
+    """What one poll amounts to, ready to be saved. `wait` says why it ends before the last record."""
+
+    next_offset: int
+    windows: dict[Key, OpenWindow] = field(default_factory=dict)
+    marks: dict[str, Watermark] = field(default_factory=dict)
+    tallies: defaultdict[Key, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    closed: list[ClosedWindow] = field(default_factory=list)
+    blocks: list[NewBlock] = field(default_factory=list)
+    dead: list[Failure] = field(default_factory=list)
+    wait: UnknownVersion | None = None
+
+
+@dataclass
+class _Group:
+    watched: Watched
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+    json_rows: list[JsonRow] = field(default_factory=list)
+    skew: Counter[str] = field(default_factory=Counter)
+    redacted: set[str] = field(default_factory=set)
+
+
+class Intake:
+    """Takes in records. One thread at a time."""
+
+    def __init__(
+        self,
+        watchlist: Watchlist,
+        known_ids: Callable[[str, Sequence[str]], set[str]],
+        *,
+        group: str,
+        unknown_wait_seconds: float,
+        max_age_seconds: float,
+        min_rows: int,
+    ) -> None:
+        self._watchlist = watchlist
+        self._known_ids = known_ids
+        self._group = group
+        self._unknown_wait_seconds = unknown_wait_seconds
+        self._max_age_seconds = max_age_seconds
+        self._min_rows = min_rows
+        self._unknown_since: dict[Key, float] = {}
+
+    def take(self, state: PartitionState, records: Sequence[Record]) -> Staged:
+        """Stage `records` (in order) on top of `state`. Raises `Unavailable` when a store does not answer."""
+        staged, groups = Staged(records[0].offset), dict[Key, _Group]()
+        for record in records:
+            try:
+                self._record(state, staged, groups, record)
+            except UnknownVersion as error:
+                if not self._waited_out(record, error):
+                    staged.wait = error
+                    break
+                staged.dead.append(Failure(record, error, retriable=False))
+            except TrimtabError as error:
+                if error.retriable:
+                    raise
+                staged.dead.append(Failure(record, error, retriable=False))
+            staged.next_offset = record.offset + 1
+        partition = records[0].partition
+        for key, group in groups.items():
+            self._json(staged, key, group, partition)
+            self._count(state, staged, key, group)
+        return staged
+
+    def close_due(self, state: PartitionState, now: float) -> Staged | None:
+        """What closing the windows that are due amounts to; None when none is."""
+        staged = Staged(state.next_offset or 0)
+        for key, opened in state.windows.items():
+            plan = self._watchlist.plan(key[0]).drift_detection
+            due = opened.opened_at is not None and now - opened.opened_at >= self._max_age_seconds > 0
+            if due and opened.window.rows >= self._min_rows and plan.enabled:
+                watched = self._watchlist.get(*key)
+                self._closed(staged, key, watched, opened, [opened.window], None)
+        return staged if staged.closed else None
+
+    # one record ---------------------------------------------------------------------------------------------------
+
+    def _record(self, state: PartitionState, staged: Staged, groups: dict[Key, _Group], record: Record) -> None:
+        wanted = record.header(REPLAY_GROUP)
+        if wanted is not None and wanted.decode(errors="replace") != self._group:
+            return
+        envelope, message = record.message()
+        if isinstance(message, PredictionBatch):
+            self._batch(state, staged, groups, message, record)
+        elif isinstance(message, Prediction):
+            version = message.version or self._watchlist.default_version(message.model_id)
+            group = self._group_of(groups, (message.model_id, version))
+            name = message.prediction_id or envelope.id
+            if len(name) > MAX_ID or "\0" in name:
+                raise Undecodable(f"the prediction id is over {MAX_ID} characters, or holds a NUL")
+            group.json_rows.append(JsonRow(message, name, message.time or envelope.time))
+
+    def _batch(
+        self, state: PartitionState, staged: Staged, groups: dict[Key, _Group], batch: PredictionBatch, record: Record
+    ) -> None:
+        rows = batch.rows
+        absent = {"version", "time"} - set(rows.schema.names)
+        if absent:
+            raise Undecodable(f"the batch has no column {', '.join(sorted(absent))}")
+        parts = by_version(rows)
+        found = {version: self._group_of(groups, (batch.model_id, version)) for version in parts}
+        mark = staged.marks.get(batch.incarnation) or state.marks.get(batch.incarnation) or Watermark()
+        passage = advance(mark, batch.first_sequence, rows.num_rows, batch.gaps)
+        staged.marks[batch.incarnation] = passage.mark
+        staged.tallies[batch.model_id, ""].update(repeated=passage.repeated, missing=passage.missing, shed=passage.shed)
+        if rows.num_rows and passage.repeated == rows.num_rows:
+            return
+        if passage.repeated:
+            parts = by_version(rows.slice(passage.repeated))
+        for version, part in parts.items():
+            group = found[version]
+            rows_that_fit, misfits = fitting(part, group.watched.signature, batch.redacted)
+            group.batches.append(rows_that_fit)
+            group.skew.update(misfits)
+            group.redacted.update(batch.redacted)
+        if batch.skew and not passage.repeated:
+            told = next(iter(found.values()), None)
+            told = told or self._group_of(groups, (batch.model_id, self._watchlist.default_version(batch.model_id)))
+            told.skew.update(batch.skew)
+        if rows.num_rows:
+            start_us, end_us = span(rows)
+            foreign = rows.column("prediction_id").to_pylist() if "prediction_id" in rows.schema.names else ()
+            payload = record.envelope()[1]
+            block = NewBlock(
+                batch.model_id,
+                batch.incarnation,
+                batch.first_sequence,
+                rows.num_rows,
+                start_us,
+                end_us,
+                payload,
+                foreign,
+            )
+            staged.blocks.append(block)
+
+    def _group_of(self, groups: dict[Key, _Group], key: Key) -> _Group:
+        if key not in groups:
+            groups[key] = _Group(self._watchlist.get(*key))
+        return groups[key]
+
+    def _waited_out(self, record: Record, error: UnknownVersion) -> bool:
+        now, key = time.monotonic(), (record.topic, str(error))
+        self._unknown_since = {
+            k: at
+            for k, at in self._unknown_since.items()
+            if now - at < self._unknown_wait_seconds + FORGET_UNKNOWN_SECONDS
+        }
+        return now - self._unknown_since.setdefault(key, now) >= self._unknown_wait_seconds
+
+    # a version's rows ---------------------------------------------------------------------------------------------
+
+    def _json(self, staged: Staged, key: Key, group: _Group, partition: int) -> None:
+        """Turn the version's JSON rows into a batch and a block; an id that was counted before is a repeat."""
+        if not group.json_rows:
+            return
+        by_id = {row.prediction_id: row for row in reversed(group.json_rows)}
+        known = self._known_ids(key[0], list(by_id))
+        rows = [row for row in reversed(by_id.values()) if row.prediction_id not in known]
+        staged.tallies[key[0], ""].update(repeated=len(group.json_rows) - len(rows))
+        if not rows:
+            return
+        batch, skew = to_batch(rows, group.watched.signature, key[1])
+        group.batches.append(batch)
+        group.skew.update(skew)
+        start_us, end_us = span(batch)
+        incarnation = f"json-{partition}"
+        payload = PredictionBatch(
+            model_id=key[0], replica="json", incarnation=incarnation, first_sequence=0, rows=batch
+        ).encode()
+        ids = [row.prediction_id for row in rows]
+        staged.blocks.append(NewBlock(key[0], incarnation, 0, len(rows), start_us, end_us, payload, ids))
+
+    def _count(self, state: PartitionState, staged: Staged, key: Key, group: _Group) -> None:
+        counted = sum(batch.num_rows for batch in group.batches)
+        good = [part for batch in group.batches if (part := without_errors(batch)).num_rows]
+        errors = counted - sum(batch.num_rows for batch in good)
+        staged.tallies[key].update(rows=counted, errors=errors)
+        layout, plan = group.watched.layout, self._watchlist.plan(key[0]).drift_detection
+        if layout is None or not plan.enabled:
+            return
+        opened = state.windows.get(key) or OpenWindow(Window.empty(layout))
+        opened = replace(
+            opened,
+            skew=dict(Counter(opened.skew) + group.skew),
+            redacted=opened.redacted | frozenset(group.redacted),
+        )
+        windows = TumblingWindows(layout, plan.window_size, open_window=opened.window)
+        windows.opened_at = opened.opened_at
+        now, closed = time.time(), list[Window]()
+        for some in chunks(good):
+            closed += windows.add(layout.place(some), now)
+        self._closed(staged, key, group.watched, opened, closed, windows)
+
+    def _closed(
+        self,
+        staged: Staged,
+        key: Key,
+        watched: Watched,
+        opened: OpenWindow,
+        closed: list[Window],
+        windows: TumblingWindows | None,
+    ) -> None:
+        """Judge `closed`, and leave what goes on: the open window of `windows`, or an empty one."""
+        assert watched.layout is not None
+        plan = self._watchlist.plan(key[0]).drift_detection
+        if closed:
+            staged.closed += judge_windows(watched, plan, closed, opened.skew, opened.redacted)
+        staged.windows[key] = OpenWindow(
+            windows.open if windows is not None else Window.empty(watched.layout),
+            windows.opened_at if windows is not None else None,
+            closed[-1].to_bytes() if closed else opened.last_closed,
+            {} if closed else opened.skew,
+            frozenset() if closed else opened.redacted,
+        )

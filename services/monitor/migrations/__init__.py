@@ -1,0 +1,1 @@
+"""Alembic revisions of the monitor's database."""

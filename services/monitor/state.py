@@ -1,0 +1,194 @@
+"""A partition's state in the database, moved on together with its offset in one transaction."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import sqlalchemy as sa
+
+from services.kernel.errors import Conflict
+from services.kernel.failpoints import failpoint
+from services.kernel.uow import UnitOfWork
+from services.monitor import tables
+from services.monitor.alarms import Alarms
+from services.monitor.intake import NewBlock, OpenWindow, PartitionState, Staged
+from services.monitor.spool import Place
+from services.monitor.watermark import Watermark
+from services.monitor.window import Window
+
+
+class Fenced(Conflict):
+    """Another monitor has moved this partition on: what this one holds in memory is of the past."""
+
+    code = "fenced"
+
+
+def load(connection: sa.Connection, partition: int) -> tuple[PartitionState, tuple[int, int]]:
+    """The saved state, and (segment, size) up to which the spool was counted."""
+    offset = connection.execute(
+        sa.select(tables.stream_offsets.c.next_offset).where(tables.stream_offsets.c.partition == partition)
+    ).scalar_one_or_none()
+    opened = {
+        (row.model_id, row.version): OpenWindow(
+            Window.from_bytes(row.window),
+            row.opened_at,
+            row.last_closed,
+            json.loads(row.skew),
+            frozenset(json.loads(row.redacted)),
+        )
+        for row in connection.execute(
+            sa.select(tables.open_windows).where(tables.open_windows.c.partition == partition)
+        )
+    }
+    marks = {
+        row.incarnation: Watermark(row.next_sequence, tuple((a, b) for a, b in json.loads(row.pending_gaps)))
+        for row in connection.execute(sa.select(tables.watermarks).where(tables.watermarks.c.partition == partition))
+    }
+    last = connection.execute(
+        sa.select(tables.blocks.c.segment, tables.blocks.c.position, tables.blocks.c.length)
+        .where(tables.blocks.c.partition == partition)
+        .order_by(tables.blocks.c.segment.desc(), tables.blocks.c.position.desc())
+        .limit(1)
+    ).one_or_none()
+    end = (0, 0) if last is None else (last.segment, last.position + last.length)
+    return PartitionState(offset, opened, marks), end
+
+
+def save(
+    uow: UnitOfWork, partition: int, before: PartitionState, staged: Staged, places: Sequence[Place]
+) -> PartitionState:
+    """Save what was staged on top of `before`, and publish what the alarms raise. The state after it.
+
+    Raises `Fenced`, and changes nothing, when the partition's offset is not the one that `before` was loaded with.
+    """
+    connection = uow.connection
+    _move_offset(connection, partition, before.next_offset, staged.next_offset)
+    tables.upsert(connection, tables.open_windows, [_row(partition, *item) for item in staged.windows.items()])
+    now = time.time()
+    marks = [
+        {
+            "partition": partition,
+            "incarnation": incarnation,
+            "next_sequence": mark.next_sequence,
+            "pending_gaps": json.dumps(mark.pending),
+            "at": now,
+        }
+        for incarnation, mark in staged.marks.items()
+    ]
+    tables.upsert(connection, tables.watermarks, marks)
+    _add_tallies(connection, partition, staged)
+    _add_blocks(connection, staged.blocks, places)
+    alarms = Alarms(uow)
+    history = []
+    for closed in staged.closed:
+        happened = alarms.pass_window(closed)
+        history.append(
+            {
+                "model_id": closed.watched.model_id,
+                "version": closed.watched.version,
+                "rows": closed.window.rows,
+                "start_us": closed.window.start_us,
+                "end_us": closed.window.end_us,
+                "digest": closed.window.digest,
+                "method": closed.plan.method,
+                "threshold": closed.plan.threshold,
+                "scores": closed.scores.tobytes(),
+                "drifted": json.dumps(closed.drifted),
+                "step": happened.value,
+                "at": now,
+            }
+        )
+    if history:
+        connection.execute(tables.windows.insert(), history)
+    alarms.write()
+    failpoint("monitor-in-save")
+    return replace(
+        before,
+        next_offset=staged.next_offset,
+        windows={**before.windows, **staged.windows},
+        marks={**before.marks, **staged.marks},
+    )
+
+
+def known_ids(connection: sa.Connection, model_id: str, ids: Sequence[str]) -> set[str]:
+    """Which of `ids` were counted already."""
+    table, found = tables.foreign_ids, set[str]()
+    for start in range(0, len(ids), 500):
+        some = list(ids[start : start + 500])
+        found |= set(
+            connection.execute(
+                sa.select(table.c.prediction_id).where(table.c.model_id == model_id, table.c.prediction_id.in_(some))
+            ).scalars()
+        )
+    return found
+
+
+def _move_offset(connection: sa.Connection, partition: int, old: int | None, new: int) -> None:
+    table = tables.stream_offsets
+    if old is None:
+        taken = connection.execute(sa.select(table.c.next_offset).where(table.c.partition == partition)).first()
+        if taken is not None:
+            raise Fenced(f"partition {partition} has an owner that began after this one")
+        connection.execute(table.insert().values(partition=partition, next_offset=new))
+        return
+    moved = connection.execute(
+        table.update().where(table.c.partition == partition, table.c.next_offset == old).values(next_offset=new)
+    )
+    if moved.rowcount != 1:
+        raise Fenced(f"partition {partition} was moved on from offset {old} by another monitor")
+
+
+def _row(partition: int, key: tuple[str, str], opened: OpenWindow) -> dict[str, object]:
+    return {
+        "partition": partition,
+        "model_id": key[0],
+        "version": key[1],
+        "window": opened.window.to_bytes(),
+        "opened_at": opened.opened_at,
+        "last_closed": opened.last_closed,
+        "skew": json.dumps(dict(opened.skew)),
+        "redacted": json.dumps(sorted(opened.redacted)),
+    }
+
+
+def _add_tallies(connection: sa.Connection, partition: int, staged: Staged) -> None:
+    names = ("rows", "errors", "repeated", "missing", "shed")
+    rows = [
+        {"partition": partition, "model_id": key[0], "version": key[1], **{name: tally[name] for name in names}}
+        for key, tally in staged.tallies.items()
+        if any(tally.values())
+    ]
+    tables.upsert(connection, tables.tallies, rows, adding=names)
+
+
+def _add_blocks(connection: sa.Connection, blocks: Sequence[NewBlock], places: Sequence[Place]) -> None:
+    plain: list[dict[str, object]] = []
+    foreign: dict[tuple[str, str], dict[str, object]] = {}
+    for block, place in zip(blocks, places, strict=False):
+        row = {
+            "partition": place.partition,
+            "model_id": block.model_id,
+            "incarnation": block.incarnation,
+            "first_sequence": block.first_sequence,
+            "rows": block.rows,
+            "segment": place.segment,
+            "position": place.position,
+            "length": place.length,
+            "start_us": block.start_us,
+            "end_us": block.end_us,
+        }
+        if not block.foreign:
+            plain.append(row)
+            continue
+        block_id = connection.execute(tables.blocks.insert().values(row).returning(tables.blocks.c.id)).scalar_one()
+        for number, name in enumerate(block.foreign):
+            foreign[block.model_id, name] = {
+                "model_id": block.model_id,
+                "prediction_id": name,
+                "block_id": block_id,
+                "row": number,
+            }
+    if plain:
+        connection.execute(tables.blocks.insert(), plain)
+    tables.upsert(connection, tables.foreign_ids, list(foreign.values()))
