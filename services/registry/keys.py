@@ -17,7 +17,6 @@ from services.kernel.uow import UnitOfWork, Work
 from services.registry import audit
 from services.registry.tables import api_keys
 
-
 T = TypeVar("T")
 
 
