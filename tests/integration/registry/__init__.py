@@ -1,0 +1,1 @@
+"""The registry on the real broker."""
