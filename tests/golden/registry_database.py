@@ -1,0 +1,103 @@
+"""Write the registry's database as the newest migration makes it, with a little of everything in it.
+
+`python -m tests.golden.registry_database`. A file that is there is never written again.
+"""
+
+import sqlite3
+import tempfile
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from schemas.events import JobSucceeded, Scope, Stage
+from schemas.features import DType, Feature, Output, OutputRole, Signature
+from schemas.jobs import DatasetConfig, TrainingJob
+from schemas.manifest import Lineage, Manifest, ManifestFile, content_digest
+from services.kernel.db import Database
+from services.kernel.migrate import migrate
+from services.kernel.uow import UnitOfWork, Work
+from services.registry import deployments, keys, stages, versions
+from services.registry.handlers import on_job_succeeded
+from tests.golden.samples import NOON
+
+DATABASES = Path(__file__).parent / "databases"
+MODEL = "threat-classifier"
+
+SIGNATURE = Signature(
+    inputs=(Feature(name="duration", dtype=DType.FLOAT32), Feature(name="protocol", dtype=DType.STRING)),
+    outputs=(Output(name="probabilities", dtype=DType.FLOAT32, shape=(2,), role=OutputRole.PROBABILITIES),),
+    classes=("normal", "attack"),
+)
+
+
+def manifest(number: int) -> Manifest:
+    """A version's record."""
+    files = (ManifestFile(path="model.onnx", size=1000 + number, sha256=f"{number:064d}", is_model=True),)
+    return Manifest(
+        model_id=MODEL,
+        model_type=MODEL,
+        framework="keras",
+        files=files,
+        content_digest=content_digest(files),
+        signature=SIGNATURE,
+        metrics={"val_accuracy": 0.9 + number / 100},
+        hyperparameters={"learning_rate": 0.001},
+        lineage=Lineage(job_id=f"job-{number}", dataset_digest="d" * 64),
+        created_at=NOON,
+    )
+
+
+def fill(uow: UnitOfWork) -> None:
+    """Two versions, a canary that was promoted, a key, and a job that waits."""
+    for number in (1, 2):
+        record = manifest(number)
+        versions.register(
+            uow,
+            record,
+            manifest_digest=record.manifest_digest,
+            artifact=f"models/{MODEL}/job-{number}.1",
+            actor="trainer",
+            version=f"1.{number}.20261122",
+        )
+        stages.move(uow, MODEL, f"1.{number}.20261122", Stage.STAGING, actor="ada", comment="looks good")
+    stages.move(uow, MODEL, "1.1.20261122", Stage.PRODUCTION, actor="ada")
+    deployments.deploy(uow, MODEL, actor="ada")
+    deployments.deploy(uow, MODEL, version="1.2.20261122", canary=10, actor="ada")
+    stages.move(uow, MODEL, "1.2.20261122", Stage.PRODUCTION, actor="ada", comment="better")
+    keys.create(uow, "ci", [Scope.READ], actor="ada")
+    waiting = manifest(3)
+    on_job_succeeded(
+        JobSucceeded(
+            job_id="job-3",
+            model_id=MODEL,
+            job=TrainingJob(model_type=MODEL, dataset_config=DatasetConfig(train_path="/data/train.csv")),
+            artifact=f"models/{MODEL}/job-3.1",
+            manifest_digest=waiting.manifest_digest,
+            content_digest=waiting.content_digest,
+            dataset_digest="d" * 64,
+            metrics={},
+        ),
+        uow,
+    )
+
+
+def main() -> None:
+    """Dump it as SQL, named after the newest revision."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(f"sqlite:///{folder}/registry.db", "registry")
+        migrate(database, "services.registry.migrations")
+        work = Work(database, "registry")
+        database.write_now(lambda connection: work.within(connection, fill))
+        revision = database.read_now(
+            lambda connection: connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one()
+        )
+        database.close()
+        target = DATABASES / f"registry-{revision}.sql"
+        if not target.exists():
+            connection = sqlite3.connect(f"{folder}/registry.db")
+            target.write_text("\n".join(connection.iterdump()) + "\n")
+            connection.close()
+
+
+if __name__ == "__main__":
+    main()
