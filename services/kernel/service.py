@@ -80,6 +80,7 @@ class Service:
         self._parts: list[Part] = [self.access, self.producer]
         self._started = False
         self._stopping = False
+        self.linger_seconds = 0.0
         self.state: dict[str, Any] = {}
         if migrations is not None:
             self.db = Database(settings.database_of(name), name)
@@ -107,6 +108,11 @@ class Service:
         """The running tasks of the parts."""
         tasks = (getattr(part, "task", None) for part in self._parts)
         return {task for task in tasks if task is not None}
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the process is on its way out: answers that never end must end now."""
+        return self._stopping
 
     def begin_stop(self) -> None:
         """Not ready from now on; what has begun may finish."""
@@ -181,6 +187,7 @@ async def _serve(service: Service, listener: socket.socket) -> int:
             lifespan="off",
             server_header=False,
             date_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
             timeout_keep_alive=75,
         )
@@ -193,11 +200,22 @@ async def _serve(service: Service, listener: socket.socket) -> int:
     stop = asyncio.create_task(stopping.wait(), name="stop")
     failed = await _until_stopped(service, {serving, starting, stop})
     service.begin_stop()
+    await _linger(server, service.linger_seconds)
     server.should_exit = True
     await asyncio.wait([serving], timeout=settings.drain_seconds + 2)
     starting.cancel()
     await service.stop()
     return 1 if failed else 0
+
+
+async def _linger(server: uvicorn.Server, seconds: float) -> None:
+    """Take no new connections, but answer what the open ones send, until they have closed or the time is up."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    if seconds > 0:
+        for listening in getattr(server, "servers", ()):
+            listening.close()
+    while server.server_state.connections and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.02)
 
 
 async def _until_stopped(service: Service, waited: set["asyncio.Task[Any]"]) -> bool:
