@@ -86,6 +86,7 @@ class Batcher:
         self._running: asyncio.Task[None] | None = None
         self._scheduled = False
         self._seconds: dict[int, float] = {}
+        self._emptied = asyncio.Event()
         self.queued_rows = 0
 
     @property
@@ -97,6 +98,12 @@ class Batcher:
     def idle(self) -> bool:
         """Whether nothing is queued or running."""
         return not self._queue and self._running is None
+
+    async def drained(self) -> None:
+        """Return once nothing is queued or running."""
+        while not self.idle:
+            self._emptied.clear()
+            await self._emptied.wait()
 
     def submit(self, pending: Pending) -> None:
         """Queue `pending`. Raises `TooLarge`, or `Overloaded` when the queue is full."""
@@ -132,6 +139,7 @@ class Batcher:
         self._scheduled = False
         batch = self._take()
         if not batch:
+            self._go_on()
             return
         columns, batch = self._assemble(batch)
         if batch:
@@ -145,6 +153,8 @@ class Batcher:
         if self._queue and not self._scheduled and self._running is None:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._turn)
+        elif self.idle:
+            self._emptied.set()
 
     def _take(self) -> list[Pending]:
         batch: list[Pending] = []

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from services.kernel.errors import NotFound, Overloaded, TrimtabError, Unavailable
@@ -22,6 +23,7 @@ class Deployed:
 
     plan: RoutePlan
     versions: dict[str, ServedVersion] = field(default_factory=dict)
+    used_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
@@ -41,6 +43,8 @@ class Catalog:
         self.models: dict[str, Deployed] = {}
         self.loading: dict[str, str] = {}
         """Models that are wanted and do not answer yet, with the reason."""
+        self.bring: Callable[[str], Awaitable[None]] = _nothing_to_bring
+        """Loads a model that is wanted and not in memory. Raises `NotFound` and `Unavailable`."""
         self._budget = budget
         self._shadows: set[asyncio.Future[Answer]] = set()
         self.shadows_skipped = 0
@@ -57,6 +61,7 @@ class Catalog:
     def choose(self, model_id: str, version: str | None, key: str | None) -> Chosen:
         """The version that answers: `version` where given, else by the routes. Raises `NotFound`, `Unavailable`."""
         deployed = self.deployed(model_id)
+        deployed.used_at = time.monotonic()
         if version is not None:
             served = deployed.versions.get(version)
             if served is None:
@@ -126,3 +131,7 @@ class Catalog:
         self._shadows.discard(future)
         if not future.cancelled() and future.exception() is not None:
             log.debug("shadow_failed", error=str(future.exception()))
+
+
+async def _nothing_to_bring(model_id: str) -> None:
+    """Without a pool, what is not there stays away."""

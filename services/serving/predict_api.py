@@ -97,6 +97,8 @@ class PredictApi:
             options, given = _slowly(body, "input", error)
         self._authorize(exchange.authorization, "predict", options.model)
         options.check()
+        if options.model not in self._catalog.models:
+            await self._catalog.bring(options.model)
         chosen = self._choose(exchange, options, given)
         row = _row(chosen.served, given, "")
         answer = await self._ask(exchange, chosen, (row,), started, options.timeout_seconds)
@@ -117,6 +119,8 @@ class PredictApi:
             given = rows_given
         self._authorize(exchange.authorization, "predict", options.model)
         options.check()
+        if options.model not in self._catalog.models:
+            await self._catalog.bring(options.model)
         if not given:
             raise InvalidInput("inputs is empty: send at least one row")
         if len(given) > self._max_rows:

@@ -92,11 +92,20 @@ def encode_error(status: int, error: TrimtabError) -> tuple[int, bytes, bytes]:
 class ProtocolV2:
     """The routes under `/v2`."""
 
-    def __init__(self, catalog: Catalog, authorize: Authorize, *, server_name: str, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        authorize: Authorize,
+        *,
+        server_name: str,
+        ready: Callable[[], bool],
+        open_health: bool = True,
+    ) -> None:
         self._catalog = catalog
         self._authorize = authorize
         self._server_name = server_name
         self._ready = ready
+        self._open_health = open_health
         self._infer_paths: dict[str, tuple[str, str | None]] = {}
 
     async def handle(self, exchange: Exchange) -> None:
@@ -107,6 +116,8 @@ class ProtocolV2:
             await self._infer(exchange, *known)
             return
         parts = [unquote(part) for part in _raw_path(exchange).strip("/").split("/")]
+        if parts[1:2] == ["health"] and not self._open_health:
+            self._authorize(exchange.authorization, "read", None)
         match (exchange.method, *parts[1:]):
             case ("POST", "models", model, "infer"):
                 await self._infer(exchange, model, None)
@@ -180,6 +191,8 @@ class ProtocolV2:
         body = await exchange.body()
         started = time.perf_counter()
         request, binary = _read(exchange, body)
+        if model not in self._catalog.models:
+            await self._catalog.bring(model)
         chosen = self._choose(exchange, model, version, request)
         try:
             columns = _columns(chosen.served, request, binary)

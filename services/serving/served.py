@@ -105,6 +105,7 @@ class ServedVersion:
         self._log = model_log
         self._form = RowFormat(signature)
         self._runtime = runtime
+        self._closed = False
         self._syncer = syncer
         self.batcher = Batcher(runtime, self.layout, self, executor, limits or BatchLimits())
 
@@ -113,8 +114,10 @@ class ServedVersion:
     ) -> "asyncio.Future[Answer]":
         """Queue validated rows. The future gives the `Answer` or raises what `Finisher.fail` was told.
 
-        Raises `Overloaded` and `TooLarge` at once.
+        Raises `Overloaded`, `TooLarge` and `Unavailable` at once.
         """
+        if self._closed:
+            raise Unavailable(f"version {self.version} of {self.model_id!r} was unloaded just now; try again")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.batcher.submit(Pending(count, rows, columns, route, started, future))
         return future
@@ -159,6 +162,7 @@ class ServedVersion:
 
     def close(self) -> None:
         """Free the runtime. The batcher must be idle."""
+        self._closed = True
         self._runtime.close()
 
     def _append(

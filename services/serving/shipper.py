@@ -21,6 +21,7 @@ from schemas.predictions import Gap, PredictionBatch
 from services.kernel.errors import IntegrityFailed, TooLarge, Unavailable
 from services.kernel.telemetry import get_logger
 from services.serving.blocks import RowFormat, Rows, read_head
+from services.serving.nursery import Nursery
 from services.serving.predlog import LogBudget, ModelLog
 from services.serving.segments import BlockKind, Segment, orphans
 
@@ -281,6 +282,12 @@ class Shipper:
         self._budget = budget
         self._carriers: list[tuple[_Carrier, asyncio.Task[None]]] = []
         self._retired_rows = 0
+        self._nursery = Nursery("shipper")
+
+    @property
+    def task(self) -> "asyncio.Task[None] | None":
+        """Ends with the first unexpected error."""
+        return self._nursery.task
 
     @property
     def shipped_rows(self) -> int:
@@ -303,15 +310,13 @@ class Shipper:
         self._start(_Carrier(model_log.segments, self._send, self._budget, model_log))
 
     def _start(self, carrier: _Carrier) -> None:
-        task = asyncio.get_running_loop().create_task(carrier.run())
+        task = self._nursery.spawn(carrier.run(), "ship")
         self._carriers.append((carrier, task))
         task.add_done_callback(lambda _: self._retire(carrier, task))
 
     def _retire(self, carrier: _Carrier, task: asyncio.Task[None]) -> None:
         self._carriers.remove((carrier, task))
         self._retired_rows += carrier.shipped_rows
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("log_carrier_died", error=repr(error))
 
     async def stop(self, seconds: float) -> None:
         """Ship what is left for at most `seconds`; the rest stays on disk for an adopter."""
@@ -319,11 +324,8 @@ class Shipper:
             carrier.stopping = True
             carrier.wake()
         tasks = [task for _, task in self._carriers]
-        if not tasks:
-            return
-        _, late = await asyncio.wait(tasks, timeout=seconds)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
-        if late:
-            log.warning("predictions_left_on_disk", logs=len(late), bytes=self._budget.used_bytes)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=seconds)
+            if late:
+                log.warning("predictions_left_on_disk", logs=len(late), bytes=self._budget.used_bytes)
+        await self._nursery.close()

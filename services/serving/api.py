@@ -1,0 +1,113 @@
+"""Serving's framework routes: configuration, merged health, metrics and OpenAPI, and the gateway behind them.
+
+The predictions themselves are answered before any framework, in `dataplane.py`.
+"""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from services.kernel.http.api import Admin, Reader
+from services.kernel.metrics_merge import merge as merge_metrics
+from services.kernel.service import Service
+from services.serving import openapi
+from services.serving.config import ServerConfig, write_config
+from services.serving.gateway import OTHERS, Gateway
+from services.serving.pool import Pool
+
+own = APIRouter(tags=["serving"])
+rest = APIRouter(include_in_schema=False)
+
+
+@own.get("/mlops/serving", summary="The server's configuration")
+async def get_config(request: Request, _: Reader) -> dict[str, Any]:
+    """The document in force, and what of it this release does not do."""
+    return _shown(_pool(request).config)
+
+
+@own.put("/mlops/serving", summary="Configure the server")
+async def put_config(config: ServerConfig, request: Request, _: Admin) -> dict[str, Any]:
+    """Takes effect at once on this replica, and at its next start."""
+    pool = _pool(request)
+    service: Service = request.app.state.service
+    await asyncio.to_thread(write_config, service.state["config_file"], config)
+    pool.config = config
+    pool.make_room()
+    return _shown(config)
+
+
+@own.get("/mlops/health", summary="Every service's state")
+async def health(request: Request) -> JSONResponse:
+    """200 when every service is ready, else 503; names what each waits for."""
+    service: Service = request.app.state.service
+    answers = await asyncio.gather(*(_gateway(request).fetch(name, "/readyz") for name in OTHERS))
+    waiting = service.waiting_for()
+    services: dict[str, Any] = {"serving": {"status": "waiting" if waiting else "ready", "waiting_for": waiting}}
+    for name, answer in zip(OTHERS, answers, strict=True):
+        if answer is None:
+            services[name] = {"status": "down", "waiting_for": ["the process does not answer"]}
+        else:
+            document = answer.json() if answer.status_code in (200, 503) else {}
+            services[name] = {
+                "status": document.get("status", "unknown"),
+                "waiting_for": document.get("waiting_for", []),
+            }
+    healthy = all(state["status"] == "ready" for state in services.values())
+    body = {"status": "healthy" if healthy else "degraded", "services": services}
+    return JSONResponse(body, status_code=200 if healthy else 503)
+
+
+@own.get("/mlops/metrics", summary="Prometheus metrics of all services")
+async def metrics(request: Request, _: Reader) -> Response:
+    """All services' metrics in one page, told apart by the label `service`."""
+    answers = await asyncio.gather(*(_gateway(request).fetch(name, "/metrics") for name in OTHERS))
+    pages = {
+        name: answer.text if answer is not None and answer.status_code == 200 else None
+        for name, answer in zip(OTHERS, answers, strict=True)
+    }
+    page = await asyncio.to_thread(lambda: merge_metrics({"serving": generate_latest().decode(), **pages}))
+    return Response(page, media_type=CONTENT_TYPE_LATEST)
+
+
+@rest.get("/openapi.json")
+async def merged_openapi(request: Request) -> JSONResponse:
+    """One document for the whole public port."""
+    answers = await asyncio.gather(*(_gateway(request).fetch(name, "/openapi.json") for name in OTHERS))
+    documents = {
+        name: answer.json() if answer is not None and answer.status_code == 200 else None
+        for name, answer in zip(OTHERS, answers, strict=True)
+    }
+    return JSONResponse(openapi.merge(request.app.openapi(), documents))
+
+
+@rest.get("/docs")
+async def docs() -> HTMLResponse:
+    """The interactive documentation; its scripts come from a public CDN."""
+    return get_swagger_ui_html(openapi_url="/openapi.json", title="Trimtab")
+
+
+@rest.api_route("/{path:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+async def forward(request: Request) -> Response:
+    """Everything else belongs to another service."""
+    return await _gateway(request).forward(request)
+
+
+def _shown(config: ServerConfig) -> dict[str, Any]:
+    return {**config.model_dump(mode="json"), "not_built": config.not_built()}
+
+
+def _pool(request: Request) -> Pool:
+    pool: Pool = request.app.state.service.state["pool"]
+    return pool
+
+
+def _gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.service.state["gateway"]
+    return gateway
+
+
+ROUTERS = (own, rest)

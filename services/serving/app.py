@@ -1,0 +1,179 @@
+"""Serving, put together."""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from prometheus_client import REGISTRY
+
+from schemas.codec import encode
+from schemas.envelope import Envelope, new_id, to_headers
+from schemas.events import Scope
+from schemas.predictions import PredictionBatch
+from schemas.topics import topic_of
+from services.kernel.bus.producer import Producer
+from services.kernel.bus.table_reader import TableReader
+from services.kernel.http.api import create_api
+from services.kernel.service import Service
+from services.kernel.storage import open_store
+from services.serving.api import ROUTERS
+from services.serving.catalog import Catalog
+from services.serving.config import read_config
+from services.serving.dataplane import DataPlane
+from services.serving.exchange import Gate
+from services.serving.gateway import Gateway
+from services.serving.handlers import listener
+from services.serving.measures import DataPlaneCollector, Measures
+from services.serving.pool import Pool
+from services.serving.predict_api import Authorize, PredictApi
+from services.serving.predlog import LogBudget
+from services.serving.protocol_v2 import ProtocolV2
+from services.serving.settings import ServingSettings
+from services.serving.shipper import Send, Shipper
+from services.serving.status import StatusReporter
+
+
+class ServingService(Service):
+    """Asks every open connection to close with its next answer once the process is stopping."""
+
+    def __init__(self, settings: ServingSettings) -> None:
+        super().__init__("serving", settings)
+        self.gate = Gate(settings)
+        self.linger_seconds = settings.serving_linger_seconds
+
+    def begin_stop(self) -> None:
+        """See `Service.begin_stop`."""
+        super().begin_stop()
+        self.gate.draining = True
+
+
+class _Logs:
+    """The prediction log as a part: adopts orphans at the start, ships the rest at the stop."""
+
+    def __init__(self, settings: ServingSettings, shipper: Shipper) -> None:
+        self._settings = settings
+        self._shipper = shipper
+
+    async def start(self) -> None:
+        """Ship what dead processes left behind."""
+        await asyncio.to_thread(self._settings.log_dir.mkdir, parents=True, exist_ok=True)
+        self._shipper.adopt()
+
+    async def stop(self) -> None:
+        """Ship the rest, for a bounded time."""
+        await self._shipper.stop(self._settings.serving_ship_seconds)
+
+    @property
+    def task(self) -> "asyncio.Task[None] | None":
+        """Ends when a log can't be shipped for an unexpected reason."""
+        return self._shipper.task
+
+
+class _Models:
+    """The pool as a part."""
+
+    def __init__(self, pool: Pool, table: TableReader) -> None:
+        self._pool = pool
+        self._table = table
+
+    async def start(self) -> None:
+        """Nothing is loaded before something is wanted."""
+
+    async def stop(self) -> None:
+        """Stop loading."""
+        await self._pool.stop()
+
+    def ready(self) -> str | None:
+        """None once every wanted model answers."""
+        return self._pool.waiting_for() if self._table.caught_up.is_set() else None
+
+    @property
+    def task(self) -> "asyncio.Task[None] | None":
+        """Ends when a model can't be loaded for an unexpected reason."""
+        return self._pool.task
+
+
+def build(settings: ServingSettings) -> Service:
+    """Serving's process. Raises `Misconfigured` or `Unavailable` when the artifact store can't be used."""
+    service = ServingService(settings)
+    budget = LogBudget(settings.serving_log_max_bytes, settings.serving_log_policy)
+    shipper = Shipper(settings.log_dir, _sender(service.producer), budget)
+    catalog = Catalog(budget)
+    pool = Pool(settings, open_store(settings), catalog, budget, shipper, read_config(settings))
+    gateway = Gateway(settings)
+    service.state |= {"pool": pool, "gateway": gateway, "config_file": settings.config_file, "catalog": catalog}
+    table = TableReader(settings, "deployments", listener("deployments", pool))
+    for part in (
+        gateway,
+        _Logs(settings, shipper),
+        _Models(pool, table),
+        StatusReporter(settings, pool, service.producer),
+        table,
+    ):
+        service.add(part)
+    authorize = _authorizer(service)
+    service.app = DataPlane(
+        PredictApi(catalog, authorize, settings.serving_request_rows),
+        ProtocolV2(
+            catalog,
+            authorize,
+            server_name=settings.serving_server_name,
+            ready=lambda: not service.waiting_for(),
+            open_health=settings.serving_open_health,
+        ),
+        authorize,
+        service.gate,
+        create_api(service, ROUTERS, title="Trimtab", unbounded=("/mlops/models",)),
+    )
+    _expose(pool, catalog, budget, shipper)
+    return service
+
+
+def _sender(producer: Producer) -> Send:
+    topic = topic_of(PredictionBatch).name
+
+    async def send(batch: PredictionBatch) -> None:
+        content_type, body = encode(batch)
+        envelope = Envelope(
+            id=new_id(),
+            source="trimtab/serving",
+            type=batch.TYPE,
+            time=datetime.now(UTC),
+            subject=batch.key,
+            content_type=content_type,
+        )
+        await producer.send(topic, body, key=batch.key.encode(), headers=to_headers(envelope))
+
+    return send
+
+
+def _authorizer(service: Service) -> Authorize:
+    scopes = {scope.value: scope for scope in Scope}
+    if service.settings.auth == "off":
+
+        def anybody(authorization: str | None, scope: str, model_id: str | None) -> None:
+            """Keys are off."""
+
+        return anybody
+
+    def authorize(authorization: str | None, scope: str, model_id: str | None) -> None:
+        service.access.identify(authorization).demand(scopes[scope], model_id)
+
+    return authorize
+
+
+def _expose(pool: Pool, catalog: Catalog, budget: LogBudget, shipper: Shipper) -> None:
+    def versions() -> Iterable[tuple[Measures, int, int | None]]:
+        return [(v.measures, v.batcher.queued_rows, v.memory_bytes) for v in pool.versions()]
+
+    def gauges() -> Iterable[tuple[str, str, float]]:
+        return [
+            ("ml_models_in_memory", "Models that answer from memory", len(catalog.models)),
+            ("ml_prediction_log_bytes", "Disk that unshipped predictions take", budget.used_bytes),
+            ("ml_prediction_log_limit_bytes", "Disk that they may take", budget.limit_bytes),
+            ("ml_prediction_log_shed_rows", "Predictions answered without being logged", budget.shed_rows),
+            ("ml_prediction_log_shipped_rows", "Predictions that Kafka has acknowledged", shipper.shipped_rows),
+            ("ml_shadow_skipped", "Requests that the shadow did not see", catalog.shadows_skipped),
+        ]
+
+    REGISTRY.register(DataPlaneCollector(versions, gauges))

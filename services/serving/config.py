@@ -1,0 +1,54 @@
+"""The server configuration document of the requirements: what it says, what of it is built, where it is kept."""
+
+import os
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, ValidationError
+
+from schemas.base import Name, StrictDocument
+from services.kernel.errors import Misconfigured
+from services.serving.settings import ServingSettings
+
+
+class ServerConfig(StrictDocument):
+    """`PUT /mlops/serving`. Durations are seconds."""
+
+    max_models_in_memory: int = Field(default=50, ge=1, le=100_000)
+    preload_models: tuple[Name, ...] = ()
+    """Models that are never unloaded to make room. Every deployed model is loaded at the start anyway."""
+    warmup_on_load: bool = True
+    enable_gpu: bool = Field(default=False, validation_alias=AliasChoices("enable_gpu", "enableGPU", "enableGpu"))
+    cache_ttl: float = Field(default=0, ge=0, validation_alias=AliasChoices("cache_ttl", "cacheTTL", "cacheTtl"))
+    health_check_interval: float = Field(default=0, ge=0)
+
+    def not_built(self) -> list[str]:
+        """What this document asks for and this release does not do."""
+        missing = []
+        if self.enable_gpu:
+            missing.append("enableGPU: models run on the CPU in this release")
+        if self.cache_ttl:
+            missing.append("cacheTTL: predictions are not cached in this release")
+        if self.health_check_interval:
+            missing.append("healthCheckInterval: loaded models are not checked by themselves in this release")
+        return missing
+
+
+def read_config(settings: ServingSettings) -> ServerConfig:
+    """The document that was put last, or the settings' own. Raises `Misconfigured` when the file is damaged."""
+    try:
+        return ServerConfig.model_validate_json(settings.config_file.read_bytes())
+    except FileNotFoundError:
+        return ServerConfig(max_models_in_memory=settings.serving_max_models, warmup_on_load=settings.serving_warmup)
+    except ValidationError as error:
+        raise Misconfigured(f"{settings.config_file} is damaged: remove it, or mend it: {error}") from error
+
+
+def write_config(path: Path, config: ServerConfig) -> None:
+    """Keep `config` for the next start; whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".new")
+    with unfinished.open("wb") as file:
+        file.write(config.model_dump_json().encode())
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)

@@ -1,0 +1,115 @@
+"""Forwards the control plane's paths to the services that own them, over HTTP, streaming both ways."""
+
+from collections.abc import AsyncIterator, Mapping
+
+import httpx
+from fastapi import Request
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
+
+from services.kernel.errors import Unavailable
+from services.kernel.settings import SERVICES
+from services.kernel.telemetry import get_logger
+from services.serving.routes import owner_of
+from services.serving.settings import ServingSettings
+
+log = get_logger(__name__)
+
+HOP_BY_HOP = frozenset(
+    (
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te"),
+        *("trailer", "transfer-encoding", "upgrade", "host", "expect"),
+    )
+)
+"""Headers of one connection (RFC 9110, 7.6.1); they are not passed on."""
+
+OTHERS = tuple(service for service in SERVICES if service != "serving")
+_CONNECT_SECONDS = 2.0
+_HEALTH_SECONDS = 2.0
+
+
+class OwnerDown(Unavailable):
+    """The service that owns the path does not answer."""
+
+    code = "service-down"
+
+
+class Gateway:
+    """A part of the service. Connections to the owners are pooled."""
+
+    def __init__(self, settings: ServingSettings) -> None:
+        self._settings = settings
+        self._internal_key = settings.internal_key.get_secret_value() if settings.internal_key else None
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(settings.serving_gateway_timeout_seconds, connect=_CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=30.0),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def start(self) -> None:
+        """Nothing connects before a request needs it."""
+
+    async def stop(self) -> None:
+        """Close the pooled connections."""
+        await self._client.aclose()
+
+    async def forward(self, request: Request) -> Response:
+        """The owner's answer. Raises `NotFound`, `InvalidInput` (the path) and `OwnerDown`."""
+        raw_path = request.scope["raw_path"].decode("latin-1")
+        service = owner_of(raw_path)
+        query = request.scope["query_string"].decode("latin-1")
+        url = self._settings.url_of(service) + raw_path + (f"?{query}" if query else "")
+        if request.method == "POST" and raw_path == "/mlops/models":
+            return RedirectResponse(url, status_code=307)  # uploads do not pass through the data plane
+        outgoing = self._client.build_request(
+            request.method,
+            url,
+            headers=_passed_on(request.headers),
+            content=request.stream() if _has_body(request.headers) else None,
+            timeout=self._timeout(raw_path),
+        )
+        try:
+            answer = await self._client.send(outgoing, stream=True)
+        except httpx.TransportError as error:
+            raise self._down(service, error) from error
+        headers = _passed_on(answer.headers)
+        return StreamingResponse(_body(answer, service), status_code=answer.status_code, headers=headers)
+
+    async def fetch(self, service: str, path: str) -> httpx.Response | None:
+        """A small document of another service, with our own key; None when it does not answer."""
+        headers = {"authorization": f"Bearer {self._internal_key}"} if self._internal_key else {}
+        try:
+            return await self._client.get(
+                self._settings.url_of(service) + path, headers=headers, timeout=_HEALTH_SECONDS
+            )
+        except httpx.TransportError:
+            return None
+
+    def _timeout(self, path: str) -> httpx.Timeout | None:
+        if path == "/mlops/events":  # an event stream may be silent for long
+            return httpx.Timeout(None, connect=_CONNECT_SECONDS)
+        return httpx.Timeout(self._settings.serving_gateway_timeout_seconds, connect=_CONNECT_SECONDS)
+
+    def _down(self, service: str, error: httpx.TransportError) -> OwnerDown:
+        log.warning("owner_down", owner=service, error=repr(error))
+        return OwnerDown(f"the {service} service does not answer: it may be starting or down; try again", owner=service)
+
+
+def _has_body(headers: Mapping[str, str]) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    named = {name.strip().lower() for name in headers.get("connection", "").split(",")}
+    return {name: value for name, value in headers.items() if name.lower() not in HOP_BY_HOP | named}
+
+
+async def _body(answer: httpx.Response, service: str) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in answer.aiter_raw():
+            yield chunk
+    except httpx.TransportError as error:
+        log.warning("answer_cut", owner=service, error=repr(error))
+        raise
+    finally:
+        await answer.aclose()

@@ -1,0 +1,124 @@
+"""What is wanted, what is there, what has to go. Pure."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+
+from schemas.events import DeploymentWanted, LoadedVersion, Route
+from schemas.features import DType, Feature, Signature
+
+
+@dataclass(frozen=True)
+class VersionRef:
+    """One version by everything that makes it what it is."""
+
+    model_id: str
+    version: str
+    artifact: str
+    manifest_digest: str
+
+
+@dataclass(frozen=True)
+class VersionState:
+    """How a replica stands to one wanted version."""
+
+    state: Literal["loading", "ready", "failed"]
+    since: datetime
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A model in memory, as the eviction sees it. `used_at` only has to order."""
+
+    model_id: str
+    used_at: float
+    memory_bytes: int
+    idle: bool
+
+
+def ref_of(model_id: str, route: Route) -> VersionRef:
+    """The version that `route` leads to."""
+    return VersionRef(model_id, route.version, route.artifact, route.manifest_digest)
+
+
+def refs_of(wanted: DeploymentWanted) -> list[VersionRef]:
+    """Every version that `wanted` needs in memory, each once."""
+    routes = [*wanted.routes, *(route for route in (wanted.shadow, wanted.fallback) if route is not None)]
+    return list(dict.fromkeys(ref_of(wanted.model_id, route) for route in routes))
+
+
+def servable(wanted: DeploymentWanted, loaded: Collection[VersionRef]) -> DeploymentWanted | None:
+    """`wanted` without the routes whose versions are not loaded; None when no route with traffic is left."""
+
+    def there(route: Route | None) -> bool:
+        return route is not None and ref_of(wanted.model_id, route) in loaded
+
+    routes = tuple(route for route in wanted.routes if there(route))
+    if not any(route.weight > 0 for route in routes):
+        return None
+    return wanted.model_copy(
+        update={
+            "routes": routes,
+            "shadow": wanted.shadow if there(wanted.shadow) else None,
+            "fallback": wanted.fallback if there(wanted.fallback) else None,
+        }
+    )
+
+
+def evictions(residents: Iterable[Resident], *, max_models: int, max_bytes: int, pinned: Collection[str]) -> list[str]:
+    """The models to unload, least recently used first, until count and bytes are within their bounds.
+
+    A busy or pinned model stays, and so does the most recently used one, however large.
+    """
+    ordered = sorted(residents, key=lambda resident: resident.used_at)
+    count, total = len(ordered), sum(resident.memory_bytes for resident in ordered)
+    chosen = []
+    for resident in ordered[:-1]:
+        if count <= max_models and total <= max_bytes:
+            break
+        if resident.idle and resident.model_id not in pinned:
+            chosen.append(resident.model_id)
+            count -= 1
+            total -= resident.memory_bytes
+    return chosen
+
+
+def sample_row(signature: Signature) -> tuple[object, ...]:
+    """A row that fits `signature`: the middle of each range, the first category, or the value for a missing one."""
+    return tuple(_sample(feature) for feature in signature.inputs)
+
+
+def status_of(ref: VersionRef, state: VersionState, requests: int, errors: int) -> LoadedVersion:
+    """One line of a replica's report."""
+    return LoadedVersion(
+        model_id=ref.model_id,
+        version=ref.version,
+        state=state.state,
+        detail=state.detail,
+        since=state.since,
+        requests=requests,
+        errors=errors,
+    )
+
+
+def _sample(feature: Feature) -> object:
+    value = _sample_value(feature)
+    if feature.shape == ():
+        return value
+    kind: Any = object if feature.dtype is DType.STRING else feature.dtype.value
+    return np.full(feature.shape, value, dtype=kind)
+
+
+def _sample_value(feature: Feature) -> object:
+    if feature.dtype is DType.STRING:
+        return feature.categories[0] if feature.categories else str(feature.filler or "")
+    if feature.dtype is DType.BOOL:
+        return bool(feature.filler)
+    low = feature.minimum if feature.minimum is not None else feature.maximum
+    high = feature.maximum if feature.maximum is not None else feature.minimum
+    middle = 0.0 if low is None or high is None else low + (high - low) / 2
+    return middle if feature.dtype.is_float else int(middle)

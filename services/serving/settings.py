@@ -1,0 +1,87 @@
+"""Serving's own settings."""
+
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from services.kernel.settings import Settings
+
+
+class ServingSettings(Settings):
+    """Environment: `TRIMTAB_SERVING_...`."""
+
+    serving_replica: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+    """This replica's name on `deployment-status` and in the prediction log; none: host name and port."""
+    serving_server_name: str = "trimtab"
+    """The server's name in the Open Inference Protocol."""
+    serving_open_health: bool = True
+    """Whether `/v2/health/*` answers without a key."""
+
+    # requests
+    serving_input_policy: Literal["reject", "flag"] = "reject"
+    """Unexpected features: an error, or left out and counted."""
+    serving_batch_rows: int = Field(default=1024, ge=1)
+    """Most rows of one run of the runtime."""
+    serving_queue_rows: int = Field(default=8192, ge=1)
+    """Rows that may wait for one version before requests are refused with 503."""
+    serving_request_rows: int = Field(default=10_000, ge=1)
+    """Most rows of one request."""
+    serving_linger_seconds: float = Field(default=1.0, ge=0, le=60)
+    """How long a stopping process still answers what open connections send, asking them to close."""
+
+    # runtimes
+    serving_intra_op_threads: int = Field(default=1, ge=1, le=256)
+    """Threads of one call of ONNX Runtime."""
+    serving_memory_arena: bool = False
+    """Let ONNX Runtime keep freed memory: faster for big activations, returned only when the model is unloaded."""
+    serving_runtime_threads: int = Field(default=2, ge=1, le=256)
+    """Threads for calls that would hold the event loop for more than 5 ms."""
+    serving_warmup: bool = True
+    """Run a sample row through a version before it answers."""
+
+    # memory
+    serving_max_models: int = Field(default=50, ge=1)
+    """Models in memory; past it the least recently used is unloaded until it is asked for (`maxModelsInMemory`)."""
+    serving_max_model_bytes: int = Field(default=8 << 30, ge=1 << 20)
+    """Measured memory of all models; past it the least recently used is unloaded."""
+    serving_load_wait_seconds: float = Field(default=20.0, gt=0)
+    """How long a request waits for a model that has to be loaded first."""
+
+    # prediction log
+    serving_log_max_bytes: int = Field(default=1 << 30, ge=1 << 16)
+    """Disk that predictions may take while Kafka has not acknowledged them."""
+    serving_log_policy: Literal["reject", "shed"] = "reject"
+    """Past that: refuse predictions with 503, or answer them and announce the missing rows."""
+    serving_log_segment_bytes: int = Field(default=8 << 20, ge=1 << 12)
+    """Size at which a new segment begins."""
+    serving_log_fsync: bool = False
+    """Wait for the disk before an answer leaves: survives a power failure, costs about half a millisecond."""
+    serving_ship_seconds: float = Field(default=5.0, ge=0, le=300)
+    """How long a stopping process tries to ship the rest of its log; what is left is adopted at the next start."""
+
+    serving_status_seconds: float = Field(default=3.0, gt=0)
+    """Pause between two reports on `deployment-status` when nothing changes."""
+    serving_gateway_timeout_seconds: float = Field(default=300.0, gt=0)
+    """How long the gateway waits for a service's answer to begin."""
+
+    @property
+    def replica(self) -> str:
+        """This replica's name."""
+        return self.serving_replica or f"{socket.gethostname()}-{self.serving_port}"[:128]
+
+    @property
+    def log_dir(self) -> Path:
+        """Folder of the prediction log's segments; several replicas may share it."""
+        return self.data_dir / "serving-log"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder of verified model files."""
+        return self.data_dir / "serving-models"
+
+    @property
+    def config_file(self) -> Path:
+        """Where `PUT /mlops/serving` is kept."""
+        return self.data_dir / "serving.json"
