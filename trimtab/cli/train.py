@@ -62,13 +62,14 @@ def _wait(client: "Client", job_id: str, *, quiet: bool) -> dict[str, Any]:
 def progress_of(job: dict[str, Any]) -> str:
     """`running, epoch 3 of 16, accuracy 0.98, 4 s left`, as far as it is known."""
     parts = [str(job["state"])]
-    if job.get("epoch"):
-        parts.append(f"epoch {job['epoch']} of {job['epochs']}")
-    metrics = job.get("metrics") or {}
-    named = next((name for name in ("val_accuracy", "accuracy", "val_loss", "loss") if name in metrics), None)
-    if named:
-        parts.append(f"{named} {metrics[named]:.4f}")
-    if job.get("eta_seconds") and job["state"] == "running":
+    progress = job.get("progress")
+    if progress:
+        parts.append(f"epoch {progress['epoch']} of {progress['epochs']}")
+        metrics = progress["metrics"]
+        named = next((name for name in ("val_accuracy", "accuracy", "val_loss", "loss") if name in metrics), None)
+        if named:
+            parts.append(f"{named} {metrics[named]:.4f}")
+    if job.get("eta_seconds"):
         parts.append(f"{job['eta_seconds']:.0f} s left")
     return ", ".join(parts)
 
@@ -81,9 +82,10 @@ def draw_job(console: "Console", job: dict[str, Any]) -> None:
             ("job", job["job_id"]),
             ("model", job.get("model_id")),
             ("state", progress_of(job)),
-            ("version", job.get("version")),
-            ("metrics", job.get("metrics")),
-            ("error", job.get("detail") or job.get("error")),
-            ("notes", job.get("notes")),
+            ("requested by", job["requested_by"]),
+            ("reason", job["reason"]),
+            ("metrics", job["metrics"]),
+            ("error", job["detail"] or job["error"]),
+            ("notes", (job.get("outcome") or {}).get("notes")),
         ],
     )
