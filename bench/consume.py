@@ -1,6 +1,7 @@
 """Events per second from a topic to the committed offset: inbox row, domain row, outbox row, one process, SQLite.
 
-Run: `python -m bench.consume [--events N]`. The limit beside it is the database alone doing the same rows in the same run.
+Run: `python -m bench.consume [--events N]`. The limit beside it is the database alone, doing the same rows in the same
+run.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from services.kernel.migrate import migrate
 from services.kernel.service import Service
 from services.kernel.tables import outbox
 from tests.probe.app import HANDLERS, ProbeSettings, build, effects
+from tests.waiting import until
 from trimtab.local.broker import LocalBroker
 from trimtab.local.broker_jars import ensure_jars, jar_cache
 from trimtab.local.ports import free_ports
@@ -62,6 +64,16 @@ async def counted(service: Service, what: sa.Select[tuple[int]]) -> int:
     return await service.db.read(lambda connection: connection.execute(what).scalar_one())
 
 
+async def reached(service: Service, what: sa.Select[tuple[int]], least: int) -> bool:
+    """Whether the number is at least `least`."""
+    return await counted(service, what) >= least
+
+
+async def none_left(service: Service, what: sa.Select[tuple[int]]) -> bool:
+    """Whether the number is zero."""
+    return await counted(service, what) == 0
+
+
 async def through_the_bus(settings: ProbeSettings, events: int) -> tuple[float, float]:
     """(seconds until every event had its effect, seconds until every outbox row was published)."""
     service = build(settings)
@@ -69,15 +81,11 @@ async def through_the_bus(settings: ProbeSettings, events: int) -> tuple[float, 
     await service.start()
     done = sa.select(sa.func.count()).select_from(effects)
     waiting = sa.select(sa.func.count()).select_from(outbox).where(outbox.c.published_at.is_(None))
-    while await counted(service, done) == 0:
-        await asyncio.sleep(0.005)
+    already = await until(lambda: counted(service, done))
     first = time.perf_counter()
-    already = await counted(service, done)
-    while await counted(service, done) < events:
-        await asyncio.sleep(0.02)
+    await until(lambda: reached(service, done, events), 300)
     handled = time.perf_counter()
-    while await counted(service, waiting):
-        await asyncio.sleep(0.02)
+    await until(lambda: none_left(service, waiting), 60)
     published = time.perf_counter()
     await service.stop()
     print(f"joined the group and handled the first chunk {first - started:.2f} s after the start")
