@@ -4,7 +4,6 @@ import hashlib
 import math
 from dataclasses import dataclass, field
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -128,7 +127,7 @@ class _Reader:
     def _with_label(self, features: pa.Table, labels: pa.Array, where: str) -> LabelledRows:
         valid = labels.is_valid()
         unlabelled = labels.null_count
-        if unlabelled == len(labels):
+        if unlabelled and unlabelled == len(labels):
             raise InvalidInput(f"{where}: no row has a label", field=where)
         if unlabelled:
             self.notes.append(f"{unlabelled} rows of {where} have no label and were left out.")
@@ -194,8 +193,6 @@ def _hold_out(wanted: Holdout, reader: _Reader) -> tuple[LabelledRows, LabelledR
         raise InvalidInput(f"holdout.path: none of the {table.num_rows} rows falls into the held-out part")
     reader.id_column, reader.held_out_ids = wanted.id_column, identifiers.filter(out)
     kept = reader.fit(table.filter(out), "holdout.path")
-    if out.true_count == table.num_rows:
-        return kept, kept.take(np.arange(0))
     return kept, reader.fit(table.filter(pc.invert(out)), "holdout.path")
 
 

@@ -138,14 +138,14 @@ class _Watcher(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         figures = {name: float(value) for name, value in (logs or {}).items()}
-        if not np.isfinite(figures["loss"]):
+        answered = predict(self.model, self._rows)
+        figures["val_loss"] = float(np.mean(self._loss(self._targets, answered)))
+        figures |= {f"val_{name}": value for name, value in classification_metrics(answered, self._labels).items()}
+        if not all(np.isfinite(value) for value in figures.values()):
             raise TrainingFailed(
                 f"the loss is no longer a number in epoch {epoch + 1}; a lower learning rate than "
                 "modelConfig.optimizer.learningRate is the usual remedy"
             )
-        answered = predict(self.model, self._rows)
-        figures["val_loss"] = float(np.mean(self._loss(self._targets, answered)))
-        figures |= {f"val_{name}": value for name, value in classification_metrics(answered, self._labels).items()}
         self._judge(epoch + 1, self._sign * figures[self._monitor])
         done = epoch + 1
         eta = (time.monotonic() - self._started) / done * (self._epochs - done)

@@ -13,6 +13,7 @@ from schemas.base import Message
 from services.kernel.bus.admin import apply_topics
 from services.kernel.bus.tail import follow
 from services.kernel.service import Service
+from services.kernel.settings import Settings
 from services.trainer.app import build
 from services.trainer.settings import TrainerSettings
 from tests.waiting import until
@@ -104,7 +105,7 @@ class Events:
 
 
 @contextlib.asynccontextmanager
-async def watched_events(settings: TrainerSettings, topic: str = "training-events") -> AsyncIterator[Events]:
+async def watched_events(settings: Settings, topic: str = "training-events") -> AsyncIterator[Events]:
     """Follow a topic from its start."""
     events = Events()
 
