@@ -214,7 +214,7 @@ async def _linger(server: uvicorn.Server, seconds: float) -> None:
     if seconds > 0:
         for listening in getattr(server, "servers", ()):
             listening.close()
-    while server.server_state.connections and asyncio.get_running_loop().time() < deadline:
+    while server.server_state.connections and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
 
 
