@@ -11,7 +11,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from schemas.events import DeploymentWanted, LoadedVersion
-from services.kernel.errors import NotFound, TrimtabError, Unavailable
+from services.kernel.errors import TrimtabError
 from services.kernel.storage import ArtifactStore
 from services.kernel.telemetry import get_logger
 from services.serving.batcher import BatchLimits
@@ -66,6 +66,7 @@ class Pool:
         self._nursery = Nursery("pool")
         self._converging: dict[str, asyncio.Task[None]] = {}
         self._changed: dict[str, asyncio.Event] = {}
+        self._bringing: dict[str, asyncio.Task[None]] = {}
         self._logs: dict[str, ModelLog] = {}
         self._cold: set[str] = set()
         catalog.bring = self.bring
@@ -121,15 +122,28 @@ class Pool:
         return list(self._resident.values())
 
     async def bring(self, model_id: str) -> None:
-        """Load a model that was unloaded to make room. Raises `NotFound`, `Unavailable` when it takes too long."""
-        if model_id not in self.wanted:
-            raise NotFound(f"no model {model_id[:128]!r} is deployed here")
-        self._cold.discard(model_id)
-        task = self._begin(model_id)
+        """Load a model that was unloaded to make room, once for all who ask meanwhile.
+
+        Raises `NotFound`; `Unavailable` when it fails or takes too long, and for one that has never answered.
+        """
+        task = self._bringing.get(model_id)
+        if task is None:
+            if model_id not in self._cold:
+                self._catalog.deployed(model_id)
+                return
+            task = self._nursery.spawn(self._bring(model_id), f"bring-{model_id}")
+            self._bringing[model_id] = task
+            task.add_done_callback(lambda _: self._bringing.pop(model_id, None))
         await asyncio.wait([task], timeout=self._settings.serving_load_wait_seconds)
-        if model_id not in self._catalog.models:
-            why = self._catalog.loading.get(model_id, "it is being loaded")
-            raise Unavailable(f"the model {model_id!r} does not answer yet: {why}")
+        self._catalog.deployed(model_id)
+
+    async def _bring(self, model_id: str) -> None:
+        self._cold.discard(model_id)
+        converging = self._begin(model_id)
+        loads = [self._version(ref) for ref in refs_of(self.wanted[model_id])]
+        results = await asyncio.gather(*loads, return_exceptions=True)
+        if not any(isinstance(result, BaseException) for result in results):
+            await asyncio.wait([converging])
 
     def make_room(self) -> None:
         """Unload models while there are more, or larger ones, than may be."""
