@@ -20,7 +20,7 @@ from services.kernel.bus.group import GroupMember
 from services.kernel.bus.outbox import Relay
 from services.kernel.bus.producer import Producer
 from services.kernel.db import Database
-from services.kernel.errors import Misconfigured, TrimtabError
+from services.kernel.errors import Misconfigured, TrimtabError, Unavailable
 from services.kernel.migrate import migrate
 from services.kernel.settings import Settings
 from services.kernel.telemetry import configure, get_logger
@@ -149,6 +149,9 @@ def run(build: Callable[[], Service]) -> int:
     except Misconfigured as error:
         log.error("misconfigured", remedy=error.detail)
         return 2
+    except Unavailable as error:
+        log.error("dependency_unavailable", error=error.detail)
+        return 1
 
 
 class _Server(uvicorn.Server):

@@ -170,22 +170,33 @@ def list_models(
             models.c.id.icontains(name, autoescape=True) | models.c.name.icontains(name, autoescape=True)
         )
     if stage is not None:
-        query = query.where(models.c.id.in_(sa.select(versions.c.model_id).where(versions.c.stage == stage.value)))
+        here = (versions.c.model_id == models.c.id) & (versions.c.stage == stage.value)
+        query = query.where(sa.exists().where(here))
     if prefixes:
         query = query.where(sa.or_(*(models.c.id.startswith(prefix, autoescape=True) for prefix in prefixes)))
     return connection.execute(query).all()
 
 
 def leading_versions(connection: sa.Connection, model_ids: Sequence[str]) -> Sequence[Row]:
-    """Of each model the newest version and the one in production: model_id, version, stage, times, how many there
-    are.
-    """
+    """Of each model the newest version and the one in production: model_id, version, stage, times, total."""
+    mine = versions.alias("mine")
+    of_model = mine.c.model_id == models.c.id
+    order = (mine.c.major.desc(), mine.c.minor.desc(), mine.c.patch.desc())
+    newest = sa.select(mine.c.version).where(of_model).order_by(*order).limit(1).scalar_subquery()
+    total = sa.select(sa.func.count()).select_from(mine).where(of_model).scalar_subquery()
+    page = (
+        sa.select(models.c.id, newest.label("newest"), total.label("total"))
+        .where(models.c.id.in_(model_ids))
+        .subquery()
+    )
     columns = [versions.c[name] for name in ("model_id", "version", "stage", "stage_since", "registered_at")]
-    newest = sa.func.row_number().over(partition_by=versions.c.model_id, order_by=NEWEST_FIRST).label("place")
-    count = sa.func.count().over(partition_by=versions.c.model_id).label("total")
-    ranked = sa.select(*columns, newest, count).where(versions.c.model_id.in_(model_ids)).subquery()
-    leading = (ranked.c.place == 1) | (ranked.c.stage == Stage.PRODUCTION.value)
-    return connection.execute(sa.select(ranked).where(leading).order_by(ranked.c.place)).all()
+    is_newest = versions.c.version == page.c.newest
+    first = sa.select(*columns, page.c.total).join(page, (versions.c.model_id == page.c.id) & is_newest)
+    in_production = sa.select(*columns, page.c.total).join(
+        page,
+        (versions.c.model_id == page.c.id) & (versions.c.stage == Stage.PRODUCTION.value) & ~is_newest,
+    )
+    return [*connection.execute(first), *connection.execute(in_production)]
 
 
 def _ensure_model(connection: sa.Connection, manifest: Manifest, now: float) -> None:

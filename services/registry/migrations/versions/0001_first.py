@@ -18,7 +18,7 @@ BIG_KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     """Create the kernel's tables and the registry's."""
-    create_kernel_tables(op)  # type: ignore[arg-type]
+    create_kernel_tables(op)
     op.create_table(
         "models",
         sa.Column("id", MODEL_ID, primary_key=True),
