@@ -214,6 +214,7 @@ def _matches(connection: sa.Connection) -> list[Any]:
     )
     own = (
         sa.select(*of_label, (label.sequence - block.first_sequence).label("row"), *place)
+        .select_from(tables.labels)
         .join(tables.blocks, block.id == nearest)
         .where(
             label.block_id.is_(None),
@@ -226,6 +227,7 @@ def _matches(connection: sa.Connection) -> list[Any]:
     )
     given = (
         sa.select(*of_label, foreign.row.label("row"), *place)
+        .select_from(tables.labels)
         .join(
             tables.foreign_ids,
             sa.and_(foreign.model_id == label.model_id, foreign.prediction_id == label.prediction_id),
