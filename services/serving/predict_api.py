@@ -87,6 +87,7 @@ class PredictApi:
 
     async def predict(self, exchange: Exchange) -> None:
         """Answer one row. Raises `TrimtabError`."""
+        self._authorize(exchange.authorization, "predict", None)  # before a stranger's body is read
         body = await exchange.body()
         started = time.perf_counter()
         try:
@@ -106,6 +107,7 @@ class PredictApi:
 
     async def predict_batch(self, exchange: Exchange) -> None:
         """Answer many rows, all by one route. Raises `TrimtabError`."""
+        self._authorize(exchange.authorization, "predict", None)  # before a stranger's body is read
         body = await exchange.body()
         started = time.perf_counter()
         try:
