@@ -33,7 +33,7 @@ def run(
             time.sleep(POLL_SECONDS)
             found = client.experiment(found["experiment_id"])
     show(found, as_json, lambda console: _draw(console, found))
-    if wait and found["state"] != "completed":
+    if wait and found["state"] != "succeeded":
         raise typer.Exit(1)
 
 
