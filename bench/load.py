@@ -1,0 +1,101 @@
+"""An HTTP load generator: `wrk` where it is installed, else a small one of our own in a process of its own.
+
+python -m bench.load URL BODY_FILE CONNECTIONS SECONDS
+"""
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a server did under load. `failures` are answers other than 2xx and broken connections."""
+
+    requests_per_second: float
+    p50_ms: float
+    p99_ms: float
+    failures: int
+
+
+def generator() -> str:
+    """Which generator this machine has."""
+    return "wrk, 1 thread" if shutil.which("wrk") else "bench.load (asyncio); `apt-get install wrk` is stronger"
+
+
+def measure(url: str, body: bytes, *, connections: int, seconds: int) -> Load:
+    """POST `body` to `url` over `connections` for `seconds`, after a second of warming up."""
+    one = _wrk if shutil.which("wrk") else _own
+    one(url, body, connections, 1)
+    return one(url, body, connections, seconds)
+
+
+def _wrk(url: str, body: bytes, connections: int, seconds: int) -> Load:
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write('wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\n')
+        script.write(f"wrk.body = [==[{body.decode()}]==]\n")
+        script.flush()
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script.name, url]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    failures = re.findall(r"(?:Non-2xx or 3xx responses:|connect|read|write) (\d+)", text)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    if rate is None:
+        raise RuntimeError(f"wrk printed no rate:\n{text}")
+    return Load(float(rate[1]), _percentile(text, "50%"), _percentile(text, "99%"), sum(map(int, failures)))
+
+
+def _percentile(text: str, name: str) -> float:
+    found = re.search(rf"{name}\s+([\d.]+)(us|ms|s)", text)
+    return float(found[1]) * _UNITS[found[2]] if found else float("nan")
+
+
+def _own(url: str, body: bytes, connections: int, seconds: int) -> Load:
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        file.write(body)
+        file.flush()
+        command = [sys.executable, "-m", "bench.load", url, file.name, str(connections), str(seconds)]
+        return Load(**json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+
+
+async def _run(url: str, body: bytes, connections: int, seconds: int) -> Load:
+    parts = urlsplit(url)
+    head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    latencies: list[float] = []
+    failures = 0
+    end = time.perf_counter() + seconds
+
+    async def one() -> None:
+        nonlocal failures
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        while (begun := time.perf_counter()) < end:
+            writer.write(request)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", answer, re.IGNORECASE)
+            await reader.readexactly(int(length[1]) if length else 0)
+            failures += not answer.startswith(b"HTTP/1.1 2")
+            latencies.append(time.perf_counter() - begun)
+        writer.close()
+
+    await asyncio.gather(*(one() for _ in range(connections)))
+    latencies.sort()
+    count = len(latencies)
+    return Load(count / seconds, latencies[count // 2] * 1e3, latencies[int(count * 0.99)] * 1e3, failures)
+
+
+if __name__ == "__main__":
+    target, file_name, connection_count, duration = sys.argv[1:]
+    result = asyncio.run(
+        _run(target, Path(file_name).read_bytes(), connections=int(connection_count), seconds=int(duration))
+    )
+    print(json.dumps(result.__dict__))
