@@ -15,29 +15,18 @@ from schemas.predictions import Prediction, PredictionBatch
 from services.kernel.bus.inbox import Failure
 from services.kernel.bus.record import REPLAY_GROUP, Record
 from services.kernel.errors import TrimtabError, Undecodable
-from services.monitor.batch_rows import by_version, chunks, fitting, span, without_errors
+from services.monitor.batch_rows import by_version, fitting, span, without_errors
 from services.monitor.json_rows import JsonRow, to_batch
-from services.monitor.verdicts import ClosedWindow, judge_windows
+from services.monitor.open_windows import Counted, OpenWindow, close, count
+from services.monitor.verdicts import ClosedWindow
 from services.monitor.watched import UnknownVersion, Watched, Watchlist
 from services.monitor.watermark import Watermark, advance
-from services.monitor.window import TumblingWindows, Window
 
 MAX_ID = 256
 FORGET_UNKNOWN_SECONDS = 600.0
 
 Key = tuple[str, str]
 """(model id, version)."""
-
-
-@dataclass(frozen=True)
-class OpenWindow:
-    """A version's window that still fills; `opened_at` in seconds since 1970, `last_closed` as bytes."""
-
-    window: Window
-    opened_at: float | None = None
-    last_closed: bytes | None = None
-    skew: Mapping[str, int] = field(default_factory=dict)
-    redacted: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -65,13 +54,17 @@ class NewBlock:
 
 @dataclass
 class Staged:
-    """What one poll amounts to, ready to be saved. `wait` says why it ends before the last record."""
+    """What one poll amounts to, ready to be saved. `wait` says why it ends before the last record.
+
+    `emptied` are the versions whose shares in the other partitions went into a window that closed.
+    """
 
     next_offset: int
     windows: dict[Key, OpenWindow] = field(default_factory=dict)
     marks: dict[str, Watermark] = field(default_factory=dict)
     tallies: defaultdict[Key, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     closed: list[ClosedWindow] = field(default_factory=list)
+    emptied: set[Key] = field(default_factory=set)
     blocks: list[NewBlock] = field(default_factory=list)
     dead: list[Failure] = field(default_factory=list)
     wait: UnknownVersion | None = None
@@ -107,8 +100,11 @@ class Intake:
         self._min_rows = min_rows
         self._unknown_since: dict[Key, float] = {}
 
-    def take(self, state: PartitionState, records: Sequence[Record]) -> Staged:
-        """Stage `records` (in order) on top of `state`. Raises `Unavailable` when a store does not answer."""
+    def take(self, state: PartitionState, others: Sequence[PartitionState], records: Sequence[Record]) -> Staged:
+        """Stage `records` (in order) on top of `state`; `others` are the other partitions of this process.
+
+        Raises `Unavailable` when a store does not answer.
+        """
         staged, groups = Staged(records[0].offset), dict[Key, _Group]()
         for record in records:
             try:
@@ -126,18 +122,20 @@ class Intake:
         partition = records[0].partition
         for key, group in groups.items():
             self._json(staged, key, group, partition)
-            self._count(state, staged, key, group)
+            self._count(state, others, staged, key, group)
         return staged
 
-    def close_due(self, state: PartitionState, now: float) -> Staged | None:
+    def close_due(self, state: PartitionState, others: Sequence[PartitionState], now: float) -> Staged | None:
         """What closing the windows that are due amounts to; None when none is."""
         staged = Staged(state.next_offset or 0)
-        for key, opened in state.windows.items():
+        for key, share in state.windows.items():
             plan = self._watchlist.plan(key[0]).drift_detection
-            due = opened.opened_at is not None and now - opened.opened_at >= self._max_age_seconds > 0
-            if due and opened.window.rows >= self._min_rows and plan.enabled:
-                watched = self._watchlist.get(*key)
-                self._closed(staged, key, watched, opened, [opened.window], None)
+            if share.opened_at is None or not plan.enabled or not now - share.opened_at >= self._max_age_seconds > 0:
+                continue
+            elsewhere = _elsewhere(others, key)
+            if share.window.rows + sum(other.window.rows for other in elsewhere) >= self._min_rows:
+                counted = close(self._watchlist.get(*key), plan, share, elsewhere)
+                self._put(staged, key, counted)
         return staged if staged.closed else None
 
     # one record ---------------------------------------------------------------------------------------------------
@@ -237,7 +235,9 @@ class Intake:
         ids = [row.prediction_id for row in rows]
         staged.blocks.append(NewBlock(key[0], incarnation, 0, len(rows), start_us, end_us, payload, ids))
 
-    def _count(self, state: PartitionState, staged: Staged, key: Key, group: _Group) -> None:
+    def _count(
+        self, state: PartitionState, others: Sequence[PartitionState], staged: Staged, key: Key, group: _Group
+    ) -> None:
         counted = sum(batch.num_rows for batch in group.batches)
         good = [part for batch in group.batches if (part := without_errors(batch)).num_rows]
         errors = counted - sum(batch.num_rows for batch in good)
@@ -245,37 +245,21 @@ class Intake:
         layout, plan = group.watched.layout, self._watchlist.plan(key[0]).drift_detection
         if layout is None or not plan.enabled:
             return
-        opened = state.windows.get(key) or OpenWindow(Window.empty(layout))
-        opened = replace(
-            opened,
-            skew=dict(Counter(opened.skew) + group.skew),
-            redacted=opened.redacted | frozenset(group.redacted),
+        share = state.windows.get(key) or OpenWindow.empty(layout)
+        share = replace(
+            share,
+            skew=dict(Counter(share.skew) + group.skew),
+            redacted=share.redacted | frozenset(group.redacted),
         )
-        windows = TumblingWindows(layout, plan.window_size, open_window=opened.window)
-        windows.opened_at = opened.opened_at
-        now, closed = time.time(), list[Window]()
-        for some in chunks(good):
-            closed += windows.add(layout.place(some), now)
-        self._closed(staged, key, group.watched, opened, closed, windows)
+        self._put(staged, key, count(group.watched, plan, share, _elsewhere(others, key), good, time.time()))
 
-    def _closed(
-        self,
-        staged: Staged,
-        key: Key,
-        watched: Watched,
-        opened: OpenWindow,
-        closed: list[Window],
-        windows: TumblingWindows | None,
-    ) -> None:
-        """Judge `closed`, and leave what goes on: the open window of `windows`, or an empty one."""
-        assert watched.layout is not None
-        plan = self._watchlist.plan(key[0]).drift_detection
-        if closed:
-            staged.closed += judge_windows(watched, plan, closed, opened.skew, opened.redacted)
-        staged.windows[key] = OpenWindow(
-            windows.open if windows is not None else Window.empty(watched.layout),
-            windows.opened_at if windows is not None else None,
-            closed[-1].to_bytes() if closed else opened.last_closed,
-            {} if closed else opened.skew,
-            frozenset() if closed else opened.redacted,
-        )
+    @staticmethod
+    def _put(staged: Staged, key: Key, counted: Counted) -> None:
+        staged.windows[key] = counted.share
+        staged.closed += counted.closed
+        if counted.closed:
+            staged.emptied.add(key)
+
+
+def _elsewhere(others: Sequence[PartitionState], key: Key) -> list[OpenWindow]:
+    return [other.windows[key] for other in others if key in other.windows]

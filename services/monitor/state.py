@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import sqlalchemy as sa
@@ -12,7 +12,8 @@ from services.kernel.failpoints import failpoint
 from services.kernel.uow import UnitOfWork
 from services.monitor import tables
 from services.monitor.alarms import Alarms
-from services.monitor.intake import NewBlock, OpenWindow, PartitionState, Staged
+from services.monitor.intake import NewBlock, PartitionState, Staged
+from services.monitor.open_windows import OpenWindow
 from services.monitor.spool import Place
 from services.monitor.watermark import Watermark
 from services.monitor.window import Window
@@ -56,15 +57,18 @@ def load(connection: sa.Connection, partition: int) -> tuple[PartitionState, tup
 
 
 def save(
-    uow: UnitOfWork, partition: int, before: PartitionState, staged: Staged, places: Sequence[Place]
-) -> PartitionState:
-    """Save what was staged on top of `before`, and publish what the alarms raise. The state after it.
+    uow: UnitOfWork, partition: int, held: Mapping[int, PartitionState], staged: Staged, places: Sequence[Place]
+) -> dict[int, PartitionState]:
+    """Save what was staged for `partition`, and publish what the alarms raise. The states that it changed.
 
-    Raises `Fenced`, and changes nothing, when the partition's offset is not the one that `before` was loaded with.
+    `held` are the states of all partitions of this process. Raises `Fenced`, and changes nothing, when the offset of a
+    partition that is touched is not the one that its state was loaded with.
     """
     connection = uow.connection
+    before = held[partition]
     _move_offset(connection, partition, before.next_offset, staged.next_offset)
     tables.upsert(connection, tables.open_windows, [_row(partition, *item) for item in staged.windows.items()])
+    after = _empty_others(connection, partition, held, staged)
     now = time.time()
     marks = [
         {
@@ -103,12 +107,13 @@ def save(
         connection.execute(tables.windows.insert(), history)
     alarms.write()
     failpoint("monitor-in-save")
-    return replace(
+    after[partition] = replace(
         before,
         next_offset=staged.next_offset,
         windows={**before.windows, **staged.windows},
         marks={**before.marks, **staged.marks},
     )
+    return after
 
 
 def known_ids(connection: sa.Connection, model_id: str, ids: Sequence[str]) -> set[str]:
@@ -137,6 +142,24 @@ def _move_offset(connection: sa.Connection, partition: int, old: int | None, new
     )
     if moved.rowcount != 1:
         raise Fenced(f"partition {partition} was moved on from offset {old} by another monitor")
+
+
+def _empty_others(
+    connection: sa.Connection, partition: int, held: Mapping[int, PartitionState], staged: Staged
+) -> dict[int, PartitionState]:
+    """Empty the shares that went into a closed window; the other partitions must still be this process's."""
+    changed = {}
+    for number, state in held.items():
+        shares = {
+            key: state.windows[key].emptied()
+            for key in staged.emptied
+            if number != partition and key in state.windows and state.windows[key].window.rows
+        }
+        if shares and state.next_offset is not None:
+            _move_offset(connection, number, state.next_offset, state.next_offset)
+            tables.upsert(connection, tables.open_windows, [_row(number, *item) for item in shares.items()])
+            changed[number] = replace(state, windows={**state.windows, **shares})
+    return changed
 
 
 def _row(partition: int, key: tuple[str, str], opened: OpenWindow) -> dict[str, object]:

@@ -87,19 +87,20 @@ class PredictionStream(GroupMember):
     async def close_due_windows(self) -> None:
         """Close the windows that are old enough: traffic may have stopped."""
         async with self._turn:
-            for number, held in list(self._states.items()):
+            for number in list(self._states):
+                held = self._states[number]
                 if held.next_offset is None:
                     continue
                 try:
-                    staged = await asyncio.to_thread(self._intake.close_due, held, time.time())
+                    staged = await asyncio.to_thread(self._intake.close_due, held, self._others(number), time.time())
                     if staged is not None:
-                        await self._save(number, held, staged, [])
+                        await self._save(number, staged, [])
                         self._tell(staged)
                 except Unavailable as error:
                     log.warning("windows_not_closed", partition=number, error=error.detail)
                 except state.Fenced as error:
                     log.warning("fenced", partition=number, error=error.detail)
-                    await self._load(number)
+                    await self._load_all()
 
     def lag(self) -> dict[str, int]:
         """Records behind the end, by partition; only of those that this process reads."""
@@ -119,23 +120,32 @@ class PredictionStream(GroupMember):
         self._states[number] = loaded
         return loaded
 
+    async def _load_all(self) -> None:
+        """After a fence: what is held is of the past, of this partition or of another."""
+        for number in list(self._states):
+            await self._load(number)
+
     async def _partition(self, number: int, records: list[Record]) -> Progress:
         held = self._states[number]
+        if held.next_offset is not None and records[0].offset < held.next_offset:  # counted before a fence reloaded us
+            records = [record for record in records if record.offset >= held.next_offset]
+            if not records:
+                return Progress(held.next_offset)
         try:
-            staged = await asyncio.to_thread(self._intake.take, held, records)
+            staged = await asyncio.to_thread(self._intake.take, held, self._others(number), records)
             for failure in staged.dead:
                 await bury(self._producer, GROUP, failure)
             places = await self._keep(number, staged)
             failpoint("monitor-before-save")
-            await self._save(number, held, staged, places)
+            await self._save(number, staged, places)
         except Unavailable as error:
             log.warning("partition_waits", partition=number, error=error.detail)
             await self._rewind(number)
             return Progress(records[0].offset, PAUSE_SECONDS)
         except state.Fenced as error:
             log.warning("fenced", partition=number, error=error.detail)
-            loaded = await self._load(number)
-            return Progress(loaded.next_offset or 0, PAUSE_SECONDS)
+            await self._load_all()
+            return Progress(self._states[number].next_offset or 0, PAUSE_SECONDS)
         failpoint("monitor-after-save")
         self._tell(staged)
         metrics.WAITING.labels(number).set(staged.wait is not None)
@@ -158,8 +168,12 @@ class PredictionStream(GroupMember):
         failpoint("monitor-after-spool")
         return places
 
-    async def _save(self, number: int, held: PartitionState, staged: Staged, places: list[Place]) -> None:
-        self._states[number] = await self._work.run(lambda uow: state.save(uow, number, held, staged, places))
+    async def _save(self, number: int, staged: Staged, places: list[Place]) -> None:
+        held = dict(self._states)
+        self._states |= await self._work.run(lambda uow: state.save(uow, number, held, staged, places))
+
+    def _others(self, number: int) -> list[PartitionState]:
+        return [held for other, held in self._states.items() if other != number]
 
     async def _rewind(self, number: int) -> None:
         """The spool's end back to what is saved, once the database answers; `append` writes over the rest."""

@@ -39,9 +39,13 @@ class Window:
     @classmethod
     def empty(cls, layout: CountLayout) -> "Window":
         """A window without rows."""
-        numbers = layout.number_count
-        counts = np.zeros(layout.cell_count, np.int64)
+        counts, numbers = np.zeros(layout.cell_count, np.int64), layout.number_count
         return cls(layout.digest, 0, _NO_TIME, -_NO_TIME, counts, np.zeros(numbers), np.zeros(numbers))
+
+    def without_rows(self) -> "Window":
+        """A window of the same baseline without rows."""
+        counts, numbers = np.zeros_like(self.counts), np.zeros_like(self.below)
+        return Window(self.digest, 0, _NO_TIME, -_NO_TIME, counts, numbers, numbers)
 
     @classmethod
     def of(cls, layout: CountLayout, block: Block, start: int = 0, stop: int | None = None) -> "Window":
