@@ -4,6 +4,8 @@ Writing happens on the hot path, once a batch, and copies buffers as they lie. B
 the shipper for many blocks at once.
 """
 
+from collections.abc import Callable
+
 import msgspec
 import numpy as np
 import pyarrow as pa
@@ -47,6 +49,7 @@ class RowFormat:
         self._layout = Layout(signature)
         self._outputs = OutputReader(signature)
         self._classes = len(signature.classes or ())
+        self._encoders = {feature.name: _encoder(feature) for feature in self._layout.other_features}
 
     def encode(
         self,
@@ -67,7 +70,7 @@ class RowFormat:
         buffers = [latencies_us.tobytes(), b"" if route_codes is None else route_codes.tobytes()]
         buffers.append(b"" if columns.packed is None else columns.packed.tobytes())
         for feature, values in zip(self._layout.other_features, columns.others, strict=True):
-            buffers.append(_encode_column(feature, values))
+            buffers.append(self._encoders[feature.name](values))
         if meaning is not None:
             buffers += [
                 b"" if column is None else column.tobytes()
@@ -178,12 +181,12 @@ def read_head(payload: bytes) -> tuple[BlockHead, int]:
         raise IntegrityFailed(f"a block of the prediction log has no readable head: {error}") from error
 
 
-def _encode_column(feature: Feature, values: Array) -> bytes:
+def _encoder(feature: Feature) -> Callable[[Array], bytes]:
     if feature.dtype is DType.STRING:
-        return _encode(values.reshape(-1).tolist())
+        return lambda values: _encode(values.reshape(-1).tolist())
     if feature.shape != () and input_type(feature) == SUMMARY:
-        return summarize(values).tobytes()
-    return values.tobytes()
+        return lambda values: summarize(values).tobytes()
+    return lambda values: values.tobytes()
 
 
 def _decode_column(feature: Feature, buffer: bytes, rows: int) -> Array:
