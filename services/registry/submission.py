@@ -11,6 +11,7 @@ from services.kernel.artifacts import build_manifest, list_files, write_manifest
 from services.kernel.content import check_content
 from services.kernel.errors import InvalidInput
 from services.registry.inspection import Limits, check_signature, infer_signature, inspect_graph
+from services.registry.words import Words
 
 
 class Submission(StrictDocument):
@@ -21,8 +22,8 @@ class Submission(StrictDocument):
 
     model_id: Name
     version: Version | None = None
-    model_name: str = Field(default="", max_length=200)
-    model_type: str = Field(default="", max_length=128)
+    model_name: Words = Field(default="", max_length=200)
+    model_type: Words = Field(default="", max_length=128)
     framework: str = Field(default="onnx", max_length=64)
     metrics: dict[str, FiniteFloat] = {}
     hyperparameters: dict[str, JsonValue] = {}

@@ -15,8 +15,9 @@ from services.kernel.http.api import Deployer, Reader
 from services.kernel.uow import UnitOfWork
 from services.registry import deployments
 from services.registry.api.models import Cursor, Limit
-from services.registry.api.parts import IdempotencyKey, Parts, PartsOf, from_cursor, once, to_cursor
+from services.registry.api.parts import LARGEST, IdempotencyKey, Parts, PartsOf, from_cursor, once, to_cursor
 from services.registry.replicas import ReplicaState, ReplicaView
+from services.registry.words import Words
 
 router = APIRouter(prefix="/mlops", tags=["deployments"])
 
@@ -32,11 +33,11 @@ class Deploy(StrictDocument):
     canary: float | None = Field(
         default=None, validation_alias=AliasChoices("canary", "canary_percent", "canaryPercent")
     )
-    weights: dict[Version, float] | None = None
+    weights: dict[Version, float] | None = Field(default=None, min_length=1, max_length=100)
     shadow: Version | None = None
     fallback: Version | None = None
     sticky_key: str | None = Field(default=None, max_length=256)
-    reason: str = Field(default="", max_length=2000)
+    reason: Words = Field(default="", max_length=2000)
 
 
 class WantedRoute(StrictDocument):
@@ -55,13 +56,13 @@ class Wanted(StrictDocument):
     shadow: Version | None = None
     fallback: Version | None = None
     sticky_key: str | None = Field(default=None, max_length=256)
-    reason: str = Field(default="", max_length=2000)
+    reason: Words = Field(default="", max_length=2000)
 
 
 class Reason(StrictDocument):
     """Why."""
 
-    reason: str = Field(default="", max_length=2000)
+    reason: Words = Field(default="", max_length=2000)
 
 
 class DeploymentDocument(DeploymentWanted):
@@ -179,7 +180,7 @@ async def deployment_history(
     parts: PartsOf,
     _: Reader,
     limit: Limit = 100,
-    before: Annotated[int | None, Query(ge=1, description="Revisions before this one.")] = None,
+    before: Annotated[int | None, Query(ge=1, lt=LARGEST, description="Revisions before this one.")] = None,
 ) -> list[DeploymentWanted]:
     """Newest first."""
 

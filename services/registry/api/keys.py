@@ -7,11 +7,12 @@ import sqlalchemy as sa
 from fastapi import APIRouter
 from pydantic import Field
 
-from schemas.base import Document, StrictDocument, UtcTime
+from schemas.base import Document, Name, StrictDocument, UtcTime
 from schemas.events import Scope
 from services.kernel.http.api import Admin
 from services.registry import keys
 from services.registry.api.parts import PartsOf, time_of
+from services.registry.words import Words
 
 router = APIRouter(prefix="/mlops/keys", tags=["keys"])
 
@@ -19,9 +20,9 @@ router = APIRouter(prefix="/mlops/keys", tags=["keys"])
 class KeyWanted(StrictDocument):
     """A key to grant. Empty `model_prefixes`: every model."""
 
-    name: str = Field(min_length=1, max_length=200)
+    name: Words = Field(min_length=1, max_length=200)
     scopes: tuple[Scope, ...] = Field(min_length=1)
-    model_prefixes: tuple[str, ...] = Field(default=(), max_length=100)
+    model_prefixes: tuple[Name, ...] = Field(default=(), max_length=100)
 
 
 class KeyDocument(Document):
@@ -77,7 +78,7 @@ async def list_keys(parts: PartsOf, _: Admin) -> KeyList:
 
 
 @router.delete("/{key_id}", summary="Revoke a key")
-async def revoke_key(key_id: str, parts: PartsOf, principal: Admin) -> KeyRevoked:
+async def revoke_key(key_id: Name, parts: PartsOf, principal: Admin) -> KeyRevoked:
     """Void from now on, in every process, within moments."""
     revoked_at = await parts.work.run(lambda uow: keys.revoke(uow, key_id, actor=principal.name))
     return KeyRevoked(key_id=key_id, revoked_at=time_of(revoked_at))

@@ -19,6 +19,7 @@ from services.registry import deployments, stages, versions
 from services.registry.api.parts import IdempotencyKey, PartsOf, from_cursor, once, time_of, to_cursor
 from services.registry.handlers import REFUSED
 from services.registry.tables import registrations
+from services.registry.words import Words
 
 router = APIRouter(prefix="/mlops/models", tags=["models"])
 
@@ -110,13 +111,13 @@ class Promotion(StrictDocument):
     """Where to move a version, and why."""
 
     stage: Stage
-    comment: str = Field(default="", max_length=2000)
+    comment: Words = Field(default="", max_length=2000)
 
 
 class Comment(StrictDocument):
     """Why."""
 
-    comment: str = Field(default="", max_length=2000)
+    comment: Words = Field(default="", max_length=2000)
 
 
 class Moved(Document):
@@ -164,7 +165,7 @@ async def list_models(
     parts: PartsOf,
     principal: Reader,
     stage: Annotated[Stage | None, Query(description="Models with a version in this stage.")] = None,
-    name: Annotated[str | None, Query(max_length=128, description="Part of the id or the name.")] = None,
+    name: Annotated[Words | None, Query(max_length=128, description="Part of the id or the name.")] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> ModelPage:

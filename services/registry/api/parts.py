@@ -40,6 +40,9 @@ def parts_of(request: Request) -> Parts:
     return parts
 
 
+LARGEST = 2**53
+"""Numbers in requests are below this, so that every database can take them."""
+
 PartsOf = Annotated[Parts, Depends(parts_of)]
 IdempotencyKey = Annotated[
     str | None,
@@ -95,5 +98,7 @@ def from_cursor(cursor: str | None, *kinds: type) -> list[Any] | None:
     except (binascii.Error, ValueError) as error:
         raise InvalidInput("cursor: not a cursor of this list") from error
     if not isinstance(position, list) or [type(item) for item in position] != list(kinds):
+        raise InvalidInput("cursor: not a cursor of this list")
+    if any(abs(item) >= LARGEST if isinstance(item, int) else "\0" in item for item in position):
         raise InvalidInput("cursor: not a cursor of this list")
     return position
