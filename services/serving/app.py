@@ -131,7 +131,7 @@ def build(settings: ServingSettings) -> Service:
         ),
         authorize,
         service.gate,
-        create_api(service, ROUTERS, title="Trimtab", unbounded=("/mlops/models",)),
+        create_api(service, ROUTERS, title="Trimtab", unbounded=("/mlops/models",), openapi_url=None),
     )
     _expose(pool, catalog, budget, shipper)
     return service

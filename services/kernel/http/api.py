@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 
 
 def create_api(
-    service: "Service", routers: Sequence[APIRouter], *, title: str, unbounded: tuple[str, ...] = ()
+    service: "Service",
+    routers: Sequence[APIRouter],
+    *,
+    title: str,
+    unbounded: tuple[str, ...] = (),
+    openapi_url: str | None = "/openapi.json",
 ) -> FastAPI:
     """The application of one service: its own `routers`, health, readiness, metrics, problem documents.
 
-    Handlers find the service at `request.app.state.service`.
+    Handlers find the service at `request.app.state.service`. `openapi_url` None: the routers answer that path.
     """
-    app = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=openapi_url)
     app.state.service = service
     problems.install(app)
     app.include_router(_health)
