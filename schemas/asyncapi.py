@@ -97,28 +97,33 @@ def arrow_columns() -> list[dict[str, Any]]:
     return [{"name": name, **column} for name, column in columns.items()]
 
 
-def arrow_schema(message: type[Message]) -> dict[str, Any]:
-    """The description of an Arrow body: one record batch in an IPC stream, metadata under the key `trimtab`."""
+def arrow_schema(message: type[Message], metadata: JsonSchemaValue | None = None) -> dict[str, Any]:
+    """The description of an Arrow body: one record batch in an IPC stream, metadata under the key `trimtab`.
+
+    `metadata` stands for the JSON Schema of the metadata, where that is found elsewhere.
+    """
     return {
         "title": message.__name__,
         "description": _summary(message),
         "mediaType": ARROW_STREAM,
-        "metadata": {"trimtab": message_schema(message)},
+        "metadata": {"trimtab": metadata or message_schema(message)},
         "columns": arrow_columns(),
     }
 
 
 def document() -> dict[str, Any]:
     """The AsyncAPI 3 document of every topic and message."""
-    json_messages = [message for _, message in all_messages() if content_type(message) == JSON]
-    wanted: list[tuple[type[Message], JsonSchemaMode]] = [(message, "validation") for message in json_messages]
+    messages = [message for _, message in all_messages()]
+    wanted: list[tuple[type[Message], JsonSchemaMode]] = [(message, "validation") for message in messages]
     references, definitions = models_json_schema(
         wanted, ref_template="#/components/schemas/{model}", schema_generator=_Bodies
     )
-    payloads: dict[type[Message], Any] = {message: references[message, "validation"] for message in json_messages}
-    for _, message in all_messages():
-        if message not in payloads:
-            payloads[message] = {"schemaFormat": content_type(message), "schema": arrow_schema(message)}
+    payloads: dict[type[Message], Any] = {}
+    for message in messages:
+        payload = references[message, "validation"]
+        if content_type(message) != JSON:
+            payload = {"schemaFormat": content_type(message), "schema": arrow_schema(message, payload)}
+        payloads[message] = payload
     return {
         "asyncapi": ASYNCAPI,
         "info": {
@@ -132,7 +137,7 @@ def document() -> dict[str, Any]:
         "channels": {topic.name: _channel(topic) for topic in TOPICS},
         "operations": {name: operation for topic in TOPICS for name, operation in _operations(topic)},
         "components": {
-            "messages": {message.__name__: _message(message, payloads[message]) for _, message in all_messages()},
+            "messages": {message.__name__: _message(message, payloads[message]) for message in messages},
             "schemas": definitions["$defs"],
         },
     }
