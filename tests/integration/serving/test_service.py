@@ -192,8 +192,7 @@ async def test_more_models_than_may_be_in_memory(cluster: Cluster, client: httpx
     assert "ml_models_in_memory 2.0" in metrics
 
 
-async def test_a_broker_that_is_absent_stops_no_answer(cluster: Cluster, client: httpx.AsyncClient) -> None:
-    """The broker is stood in for by an unreachable address after the wanted state was read."""
+async def test_metrics_say_what_was_measured(cluster: Cluster, client: httpx.AsyncClient) -> None:
     await cluster.want("m", cluster.publish("m", "1.0.0"))
     replica = cluster.start()
     await replica.ready(client)
@@ -201,3 +200,7 @@ async def test_a_broker_that_is_absent_stops_no_answer(cluster: Cluster, client:
     metrics = (await client.get(f"{replica.url}/metrics")).text
     assert 'ml_prediction_latency_seconds_count{model="m",version="1.0.0"} 1.0' in metrics
     assert 'ml_model_memory_usage_bytes{model="m",version="1.0.0"}' in metrics
+    wrong = {"modelId": "m", "input": {"x": "not a list"}}
+    assert (await client.post(f"{replica.url}/mlops/predict", json=wrong)).status_code == 422
+    metrics = (await client.get(f"{replica.url}/metrics")).text
+    assert 'ml_prediction_errors_total{code="invalid-input",model="m",version="1.0.0"} 1.0' in metrics

@@ -1,7 +1,7 @@
 """A data plane without a broker: real models, a real log, batches collected in a list."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,7 +45,7 @@ class Plane:
     def deploy(
         self,
         model_id: str,
-        versions: dict[str, tuple[Signature, Runtime]],
+        versions: Mapping[str, tuple[Signature, Runtime]],
         *,
         weights: dict[str, float] | None = None,
         shadow: str | None = None,

@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from services.serving.runtime import Array, RuntimeFailed
+from schemas.features import Signature
+from services.serving.runtime import Array, Runtime, RuntimeFailed
 from services.serving.runtime.onnx import OnnxRuntime
 from tests.serving_models import VECTOR, vector_model
 from tests.unit.serving.conftest import Plane
 from tests.waiting import until
+
+Versions = dict[str, tuple[Signature, Runtime]]
 
 
 class Failing:
@@ -35,7 +38,7 @@ async def predict(plane: Plane, headers: dict[str, str] | None = None, **options
 
 
 async def test_a_failing_version_falls_back_and_says_so(plane: Plane, tmp_path: Path) -> None:
-    versions = {"2.0.0": (VECTOR, Failing()), "1.0.0": (VECTOR, working(tmp_path, "old"))}
+    versions: Versions = {"2.0.0": (VECTOR, Failing()), "1.0.0": (VECTOR, working(tmp_path, "old"))}
     deployed = plane.deploy("m", versions, fallback="1.0.0")
     status, answer = await predict(plane)
     assert (status, answer["version"], answer["route"], answer["fallback"]) == (200, "1.0.0", "fallback", True)
@@ -61,7 +64,7 @@ async def test_without_a_fallback_the_failure_is_answered_and_logged(plane: Plan
 
 
 async def test_a_pinned_version_does_not_fall_back(plane: Plane, tmp_path: Path) -> None:
-    versions = {"2.0.0": (VECTOR, Failing()), "1.0.0": (VECTOR, working(tmp_path, "old"))}
+    versions: Versions = {"2.0.0": (VECTOR, Failing()), "1.0.0": (VECTOR, working(tmp_path, "old"))}
     plane.deploy("m", versions, fallback="1.0.0")
     assert (await predict(plane, version="2.0.0"))[0] == 500
     status, answer = await predict(plane, version="1.0.0")
@@ -69,7 +72,7 @@ async def test_a_pinned_version_does_not_fall_back(plane: Plane, tmp_path: Path)
 
 
 async def test_a_shadow_is_logged_and_harms_nobody(plane: Plane, tmp_path: Path) -> None:
-    versions = {"1.0.0": (VECTOR, working(tmp_path, "now")), "2.0.0": (VECTOR, Failing())}
+    versions: Versions = {"1.0.0": (VECTOR, working(tmp_path, "now")), "2.0.0": (VECTOR, Failing())}
     plane.deploy("m", versions, shadow="2.0.0")
     status, answer = await predict(plane)
     assert (status, answer["version"], answer["fallback"]) == (200, "1.0.0", False)
@@ -83,7 +86,7 @@ async def test_a_shadow_is_logged_and_harms_nobody(plane: Plane, tmp_path: Path)
 
 
 async def test_a_sticky_header_keeps_a_caller_on_one_route(plane: Plane, tmp_path: Path) -> None:
-    versions = {"1.0.0": (VECTOR, working(tmp_path, "a")), "2.0.0": (VECTOR, working(tmp_path, "b"))}
+    versions: Versions = {"1.0.0": (VECTOR, working(tmp_path, "a")), "2.0.0": (VECTOR, working(tmp_path, "b"))}
     plane.deploy("m", versions, weights={"1.0.0": 50, "2.0.0": 50}, sticky_key="x-user")
     seen: dict[str, set[str]] = {}
     for i in range(60):

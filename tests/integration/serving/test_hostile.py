@@ -1,0 +1,110 @@
+"""What no honest client sends, byte by byte, to a real serving process. It answers, and goes on answering."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from tests.integration.serving.conftest import Cluster, Replica
+from tests.integration.serving.test_service import predict
+
+BODY = b'{"modelId":"m","input":{"x":[1,0,0,0]}}'
+PATHS = (b"/mlops/predict", b"/mlops/predict/batch", b"/v2/models/m/infer")
+
+
+async def raw(replica: Replica, request: bytes) -> int:
+    """The status of the answer to these very bytes; 0 when the server just closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", replica.port)
+    writer.write(request)
+    try:
+        line = await asyncio.wait_for(reader.readline(), 10)
+    finally:
+        writer.close()
+    return int(line.split()[1]) if line else 0
+
+
+def post(path: bytes, body: bytes, *headers: bytes, length: bool = True, host: bytes = b"127.0.0.1") -> bytes:
+    lines = [b"POST " + path + b" HTTP/1.1", b"Host: " + host, *headers]
+    if length:
+        lines.append(b"Content-Length: %d" % len(body))
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+async def test_hostile_requests(cluster: Cluster, client: httpx.AsyncClient) -> None:
+    await cluster.want("m", cluster.publish("m", "1.0.0"))
+    replica = cluster.start(TRIMTAB_MAX_BODY_BYTES="1000000")
+    await replica.ready(client)
+    for path in PATHS:
+        truncated = post(path, b'{"modelId":"m","inp')
+        assert await raw(replica, truncated) == 400, path
+        assert await raw(replica, post(path, b"[" * 500_000)) == 400, path
+        assert await raw(replica, post(path, b"\xff\xfe\x00")) == 400, path
+        assert await raw(replica, post(path, b"", b"Content-Length: 99999999999", length=False)) == 413, path
+        twice = post(path, BODY, b"Content-Length: 5")
+        assert await raw(replica, twice) == 400, path
+        both = post(path, BODY, b"Transfer-Encoding: chunked")
+        assert await raw(replica, both) == 400, path
+        chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+        chunked = post(path, chunk * 20 + b"0\r\n\r\n", b"Transfer-Encoding: chunked", length=False)
+        assert await raw(replica, chunked) == 413, path
+        assert await raw(replica, post(path, BODY, host=b"evil.example")) == 400, path
+        assert await raw(replica, post(path, BODY, b"Origin: https://evil.example")) == 403, path
+        assert await raw(replica, post(path, BODY, b"Content-Encoding: gzip")) == 415, path
+        assert await raw(replica, b"POST " + path + b" HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}") == 400, path
+        assert (await predict(client, replica))["prediction"] == "normal"
+    pickled = post(b"/mlops/predict", BODY, b"Content-Type: application/x-python-pickle")
+    assert await raw(replica, pickled) == 415
+    assert await raw(replica, b"\x00\x01\x02\r\n\r\n") == 400
+    nan = BODY.replace(b"[1,", b"[NaN,")
+    assert await raw(replica, post(b"/mlops/predict", nan)) == 422
+    assert await raw(replica, post(b"/v2/models/" + b"%2e%2e%2f" * 100 + b"/infer", b"{}")) in (400, 404)
+    assert await raw(replica, post(b"/v2/models/" + b"a" * 10_000 + b"/infer", b'{"inputs":[]}')) in (400, 404)
+    assert (await predict(client, replica))["prediction"] == "normal"
+    assert not replica.events("request_failed_unexpectedly")
+
+
+async def test_a_slow_client_holds_up_nobody(cluster: Cluster, client: httpx.AsyncClient) -> None:
+    await cluster.want("m", cluster.publish("m", "1.0.0"))
+    replica = cluster.start()
+    await replica.ready(client)
+    reader, writer = await asyncio.open_connection("127.0.0.1", replica.port)
+    request = post(b"/mlops/predict", BODY)
+    for byte in request[:-1]:
+        writer.write(bytes([byte]))
+        await writer.drain()
+    await predict(client, replica)
+    writer.write(request[-1:])
+    assert (await reader.readline()).split()[1] == b"200"
+    writer.close()
+
+
+@pytest.mark.parametrize("authorization", [None, "Bearer tt_wrong"])
+async def test_without_a_key_nothing_is_predicted(
+    cluster: Cluster, client: httpx.AsyncClient, authorization: str | None
+) -> None:
+    await cluster.want("m", cluster.publish("m", "1.0.0"))
+    replica = cluster.start(TRIMTAB_AUTH="keys", TRIMTAB_INTERNAL_KEY="0" * 64)
+    await replica.ready(client)
+    headers = {"Authorization": authorization} if authorization else {}
+    for method, path in (
+        ("POST", "/mlops/predict"),
+        ("POST", "/mlops/predict/batch"),
+        ("POST", "/mlops/explain"),
+        ("GET", "/mlops/metrics"),
+        ("GET", "/mlops/serving"),
+        ("PUT", "/mlops/serving"),
+        ("GET", "/v2"),
+        ("GET", "/v2/models/m"),
+        ("GET", "/v2/models/m/ready"),
+        ("POST", "/v2/models/m/infer"),
+        ("POST", "/v2/repository/index"),
+        ("GET", "/v2/whatever"),
+    ):
+        content = BODY if method == "POST" else None
+        answer = await client.request(method, replica.url + path, headers=headers, content=content)
+        assert answer.status_code == 401, path
+    for path in ("/v2/health/live", "/v2/health/ready", "/healthz", "/readyz"):
+        assert (await client.get(replica.url + path)).status_code == 200, path
+    internal = {"Authorization": "Bearer " + "0" * 64}
+    answer = await client.post(f"{replica.url}/mlops/predict", headers=internal, content=BODY)
+    assert answer.status_code == 200
