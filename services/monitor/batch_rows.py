@@ -7,10 +7,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.features import Signature
-from schemas.predictions import INPUT, batch_schema
+from schemas.predictions import INPUT
 from services.kernel.errors import Undecodable
+from services.monitor.event_times import times_us
 
-ROWS_AT_ONCE = 65_536
+ROWS_AT_ONCE = 16_384
+"""Rows whose cells are found together: more would leave the processor's cache."""
 
 
 def by_version(rows: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
@@ -31,13 +33,12 @@ def by_version(rows: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
 
 
 def fitting(
-    rows: pa.RecordBatch, signature: Signature, redacted: Sequence[str] = ()
+    rows: pa.RecordBatch, signature: Signature, expected: pa.Schema, redacted: Sequence[str] = ()
 ) -> tuple[pa.RecordBatch, dict[str, int]]:
-    """`rows` without input columns of another type than the signature's, and how many rows are skewed, by feature.
+    """`rows` without input columns of another type than `expected`, and how many rows are skewed, by feature.
 
     An absent column is skew too, unless its feature is nullable or `redacted`.
     """
-    expected = batch_schema(signature)
     if rows.schema.equals(expected):
         return rows, {}
     misfits = {}
@@ -74,8 +75,8 @@ def without_errors(rows: pa.RecordBatch) -> pa.RecordBatch:
 
 def span(rows: pa.RecordBatch) -> tuple[int, int]:
     """(earliest, latest) event time, in microseconds since 1970."""
-    times = pc.min_max(rows.column("time").cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()))
-    return times["min"].as_py() or 0, times["max"].as_py() or 0
+    times = times_us(rows)
+    return (int(times.min()), int(times.max())) if len(times) else (0, 0)
 
 
 def chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
+from schemas.envelope import STRUCTURED
 from schemas.predictions import Prediction, PredictionBatch
 from services.kernel.bus.inbox import Failure
 from services.kernel.bus.record import REPLAY_GROUP, Record
@@ -174,7 +175,7 @@ class Intake:
             parts = by_version(rows.slice(passage.repeated))
         for version, part in parts.items():
             group = found[version]
-            rows_that_fit, misfits = fitting(part, group.watched.signature, batch.redacted)
+            rows_that_fit, misfits = fitting(part, group.watched.signature, group.watched.schema, batch.redacted)
             group.batches.append(rows_that_fit)
             group.skew.update(misfits)
             group.redacted.update(batch.redacted)
@@ -185,7 +186,6 @@ class Intake:
         if rows.num_rows:
             start_us, end_us = span(rows)
             foreign = rows.column("prediction_id").to_pylist() if "prediction_id" in rows.schema.names else ()
-            payload = record.envelope()[1]
             block = NewBlock(
                 batch.model_id,
                 batch.incarnation,
@@ -193,7 +193,7 @@ class Intake:
                 rows.num_rows,
                 start_us,
                 end_us,
-                payload,
+                _body(record),
                 foreign,
             )
             staged.blocks.append(block)
@@ -263,3 +263,11 @@ class Intake:
 
 def _elsewhere(others: Sequence[PartitionState], key: Key) -> list[OpenWindow]:
     return [other.windows[key] for other in others if key in other.windows]
+
+
+def _body(record: Record) -> bytes:
+    """The Arrow stream as it came; unwrapped from a structured event."""
+    content_type = record.header("content-type") or b""
+    if content_type.startswith(STRUCTURED.encode()):
+        return record.envelope()[1]
+    return record.value or b""

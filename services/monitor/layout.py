@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.baseline import Baseline, FeatureBaseline, Kind, as_numbers, bin_of_cell, summarise
+from services.monitor.event_times import times_us
 from services.monitor.grid_search import GridSearch
 
 Ints = npt.NDArray[np.int64]
@@ -118,31 +119,39 @@ class CountLayout:
         outside: list[tuple[Ints, Ints, Floats, Floats]] = []
         for number, feature in enumerate(self.features):
             if number < self.number_count:
-                values = np.concatenate([self._numbers(batch, feature) for batch in batches])
+                values = self._values(batches, feature)
                 cells[number] = self._searches[number](values)
                 outside.append(self._outside(number, feature, values, cells[number]))
             else:
                 categories = self._categories[number - self.number_count]
                 cells[number] = np.concatenate([self._codes(batch, feature, categories) for batch in batches])
             cells[number] += self.starts[number]
-        times = np.concatenate([_times_us(batch) for batch in batches])
+        times = np.concatenate([times_us(batch) for batch in batches])
         parts = [np.concatenate(part) for part in zip(*outside, strict=True)] or [np.empty(0)] * 4
         order = np.argsort(parts[0], kind="stable")
         row, at, below, above = (part[order] for part in parts)
         return Block(cells, times, row.astype(np.int64), at.astype(np.int64), below, above)
 
-    def _numbers(self, batch: pa.RecordBatch, feature: FeatureBaseline) -> npt.NDArray[np.float32] | Floats:
-        index = batch.schema.get_field_index(feature.column)
-        if index < 0:
-            return np.full(batch.num_rows, np.nan, _grid(feature).dtype)
-        column, missing = batch.column(index), feature.missing_value
-        filler = None if missing is None else float(missing)
+    def _values(self, batches: Sequence[pa.RecordBatch], feature: FeatureBaseline) -> npt.NDArray[np.float32] | Floats:
+        """The feature's numbers in all batches. Runs of batches of one type are joined before they are read."""
+        columns = []
+        for batch in batches:
+            index = batch.schema.get_field_index(feature.column)
+            columns.append(batch.column(index) if index >= 0 else pa.nulls(batch.num_rows, pa.float32()))
+        if all(column.type == columns[0].type for column in columns):
+            columns = [pa.concat_arrays(columns)]
+        return np.concatenate([self._numbers(column, feature) for column in columns])
+
+    def _numbers(self, column: pa.Array, feature: FeatureBaseline) -> npt.NDArray[np.float32] | Floats:
+        if pa.types.is_float32(column.type) and column.null_count == len(column):
+            return np.full(len(column), np.nan, _grid(feature).dtype)
+        filler = None if feature.missing_value is None else float(feature.missing_value)
         try:
             if feature.element is None and feature.summary is None:
                 return as_numbers(column, feature.dtype, filler)
             if pa.types.is_struct(column.type):
                 return as_numbers(column.field(feature.summary or ""), feature.dtype)
-            matrix = as_numbers(column, feature.dtype, filler).reshape(batch.num_rows, -1)
+            matrix = as_numbers(column, feature.dtype, filler).reshape(len(column), -1)
             if feature.summary is not None:
                 return summarise(matrix, feature.summary)
             return np.ascontiguousarray(matrix[:, feature.element])
@@ -196,10 +205,3 @@ class CountLayout:
 def _grid(feature: FeatureBaseline) -> npt.NDArray[np.float32] | Floats:
     """The grid in the precision in which the feature's values are compared."""
     return np.asarray(feature.grid, as_numbers([], feature.dtype).dtype)
-
-
-def _times_us(batch: pa.RecordBatch) -> Ints:
-    index = batch.schema.get_field_index("time")
-    if index < 0:
-        return np.zeros(batch.num_rows, np.int64)
-    return np.asarray(batch.column(index).cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()), np.int64)

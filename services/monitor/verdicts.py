@@ -14,7 +14,8 @@ from services.monitor.skew import skewed_features
 from services.monitor.watched import Watched
 from services.monitor.window import Window
 
-WINDOWS_AT_ONCE = 64
+WINDOWS_AT_ONCE = 8
+"""More would leave the processor's cache."""
 KEPT_METHODS = (*BINNED, "wasserstein", "wasserstein_bound")
 KEPT_VERDICT = ("expected", "expected_sd", "p_value", "significant", "drifted")
 

@@ -6,12 +6,14 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+import pyarrow as pa
 import sqlalchemy as sa
 from pydantic import ValidationError
 
 from schemas.baseline import Baseline
 from schemas.features import Signature
 from schemas.manifest import BASELINE_NAME, MANIFEST_NAME, BadManifest, Manifest
+from schemas.predictions import batch_schema
 from services.kernel.artifacts import MAX_MANIFEST_BYTES
 from services.kernel.db import Database
 from services.kernel.errors import IntegrityFailed, NotFound
@@ -46,7 +48,11 @@ class Watched:
     layout: CountLayout | None
     accuracy: float | None
     accuracy_rows: int
+    schema: pa.Schema = field(init=False)
     _calibrations: dict[tuple[object, ...], Calibration] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.schema = batch_schema(self.signature)
 
     def calibration(self, plan: DriftDetection) -> Calibration:
         """The nulls and the verdict for this plan; kept, the last one only."""
