@@ -205,7 +205,7 @@ class World:
                 detail="no memory",
                 since=now,
                 requests=r,
-                errors=e,  # type: ignore[arg-type]
+                errors=e,
             )
             for v, (s, r, e) in versions.items()
         )
