@@ -1,5 +1,6 @@
 """`trimtab demo`: the whole story on real data."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -122,4 +123,5 @@ async def _stay(settings: "LocalSettings", cluster: "LocalCluster", as_json: boo
     else:
         print(f"\nEverything still runs; Ctrl-C stops it.\n  page and API  {cluster.url}\n  metrics       {metrics}")
         print(f"  Kafka         {cluster.bootstrap}\n  data and logs {cluster.data_dir}", flush=True)
-    await asyncio.Event().wait()
+    with suppress(asyncio.CancelledError):  # Ctrl-C: the story was verified, so this is a good end
+        await asyncio.Event().wait()

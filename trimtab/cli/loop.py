@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trimtab.cli.options import ApiKey, AsJson, Url, connected, group
-from trimtab.cli.output import facts, show, table, when
+from trimtab.cli.output import facts, show, table, timeline, when
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,9 +66,9 @@ def _draw(console: "Console", found: dict[str, Any]) -> None:
             ("cools down until", when(found["cooldown_until"]) if found["cooldown_until"] else None),
         ],
     )
-    rows = [
-        (when(step["at"]), cycle["cycle_id"], step["step"], step["explanation"])
+    steps = [
+        ((when(step["at"]), cycle["cycle_id"], step["step"]), step["explanation"])
         for cycle in found["cycles"]
         for step in cycle["steps"]
     ]
-    table(console, ("when", "cycle", "step", "why"), rows, empty="no cycle yet")
+    timeline(console, ("when", "cycle", "step"), steps, empty="no cycle yet")

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 BARS = "▁▂▃▄▅▆▇█"
 MISSING = "-"
+WIDTH = 160
+"""Columns of output that no terminal shows."""
 
 
 def show(document: Any, as_json: bool, draw: "Callable[[Console], None]") -> None:
@@ -17,9 +19,11 @@ def show(document: Any, as_json: bool, draw: "Callable[[Console], None]") -> Non
     if as_json:
         print(json.dumps(document, default=str))
         return
+    import sys
+
     from rich.console import Console
 
-    draw(Console(highlight=False))
+    draw(Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH))
 
 
 def table(console: "Console", headings: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str = "none") -> None:
@@ -38,6 +42,28 @@ def table(console: "Console", headings: Sequence[str], rows: Sequence[Sequence[A
     for row in rows:
         drawn.add_row(*(Text(cell(value)) for value in row))
     console.print(drawn)
+
+
+def timeline(
+    console: "Console", headings: Sequence[str], rows: Sequence[tuple[Sequence[Any], str]], empty: str
+) -> None:
+    """Rows of cells, each with a text of any length below it."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    if not rows:
+        console.print(Text(empty))
+        return
+    lines = [[cell(value) for value in cells] for cells, _ in rows]
+    widths = [max(len(heading), *(len(line[n]) for line in lines)) for n, heading in enumerate(headings)]
+    console.print(
+        Text("  ".join(f"{heading:<{width}}" for heading, width in zip(headings, widths, strict=True)), "dim")
+    )
+    for line, (_, text) in zip(lines, rows, strict=True):
+        padded = "  ".join(f"{value:<{width}}" for value, width in zip(line, widths, strict=True))
+        console.print(Text(padded.rstrip()), soft_wrap=True)
+        if text:
+            console.print(Padding(Text(text, "dim"), (0, 0, 0, 4)))
 
 
 def facts(console: "Console", pairs: Sequence[tuple[str, Any]]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trimtab.cli.options import ApiKey, AsJson, Kafka, Url, settings, single, split_reference
-from trimtab.cli.output import show, table
+from trimtab.cli.output import show, timeline
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,17 +42,15 @@ def draw_chain(console: "Console", chain: "list[Link]") -> None:
     numbers = {link.id: number for number, link in enumerate(chain, start=1)}
     rows = []
     for link in chain:
-        told = link.body.get("explanation") or link.body.get("comment") or link.body.get("reason") or ""
-        step = link.body.get("step") or link.body.get("to_stage") or ""
         cause = numbers.get(link.causation_id or "")
-        rows.append(
-            (
-                str(numbers[link.id]),
-                link.time.strftime("%H:%M:%S.%f")[:-3],
-                link.type.removeprefix("trimtab.").removesuffix(".v1"),
-                f"because of {cause}" if cause else "",
-                link.id[:8],
-                " ".join(part for part in (f"[{step}]" if step else "", told) if part),
-            )
+        cells = (
+            str(numbers[link.id]),
+            link.time.strftime("%H:%M:%S.%f")[:-3],
+            link.type.removeprefix("trimtab.").removesuffix(".v1"),
+            link.body.get("step") or link.body.get("to_stage") or link.body.get("state"),
+            f"because of {cause}" if cause else "",
+            link.id[:8],
         )
-    table(console, ("#", "time", "event", "cause", "id", "what it says"), rows)
+        told = link.body.get("explanation") or link.body.get("comment") or link.body.get("reason") or ""
+        rows.append((cells, str(told)))
+    timeline(console, ("#", "time", "event", "", "cause", "id"), rows, empty="no events")
