@@ -7,6 +7,7 @@ names every other file with its SHA-256. All of them are checked at every load, 
 Source: the manifest's own rules are in `schemas.manifest`.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -28,7 +29,7 @@ from schemas.manifest import (
     content_digest,
 )
 from services.kernel.content import check_content
-from services.kernel.errors import IntegrityFailed, InvalidInput, NotFound, TooLarge
+from services.kernel.errors import IntegrityFailed, InvalidInput, NotFound, TooLarge, Unavailable
 from services.kernel.storage.keys import checked_key
 from services.kernel.storage.store import ArtifactStore
 
@@ -168,7 +169,8 @@ def load_version(
     damaged is thrown away and fetched again. Several threads and processes may load at once. O(bytes), about
     1.6 GB/s when cached.
 
-    Raises `NotFound`, `Unavailable`, `TooLarge` (over `max_bytes` by the manifest) and `IntegrityFailed`.
+    Raises `NotFound`, `Unavailable` (the store, or the cache's disk), `TooLarge` (over `max_bytes` by the manifest)
+    and `IntegrityFailed`.
     """
     if len(manifest_digest) != 64 or not set(manifest_digest) <= set("0123456789abcdef"):
         raise InvalidInput("a manifest digest is 64 hexadecimal digits in lower case")
@@ -183,18 +185,28 @@ def load_version(
     if max_bytes is not None and total_bytes > max_bytes:
         raise TooLarge(f"{prefix} has {total_bytes} bytes; the limit is {max_bytes}")
     incoming = cache_dir / f".{uuid.uuid4().hex}"
-    incoming.mkdir(parents=True)
     try:
+        incoming.mkdir(parents=True)
         for file in manifest.files:
             _fetch(store, prefix, file, incoming / file.path)
         (incoming / MANIFEST_NAME).write_bytes(data)
-        try:
-            incoming.rename(cached)
-        except OSError:  # somebody else has loaded it meanwhile
+        if not _put_in_place(incoming, cached):  # somebody else has loaded it meanwhile
             return _verified(cached, manifest_digest)
+    except OSError as error:
+        raise Unavailable(f"the folder {cache_dir} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
     return cached
+
+
+def _put_in_place(incoming: Path, cached: Path) -> bool:
+    try:
+        incoming.rename(cached)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
 
 
 def verify_directory(directory: Path, manifest: Manifest) -> None:

@@ -83,8 +83,11 @@ class Registrar:
 
     def _verified(self, message: JobSucceeded) -> Manifest:
         """Fetch, check and open the artifact. Blocking. Raises what is wrong with it."""
-        self._staging_dir.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=self._staging_dir))
+        try:
+            self._staging_dir.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(dir=self._staging_dir))
+        except OSError as error:
+            raise Unavailable(f"{self._staging_dir} cannot be written: {error.strerror}") from error
         try:
             directory = load_version(self._store, message.artifact, folder, message.manifest_digest)
             manifest = read_manifest((directory / MANIFEST_NAME).read_bytes())

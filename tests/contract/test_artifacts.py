@@ -20,7 +20,7 @@ from services.kernel.artifacts import (
     store_version,
     write_manifest,
 )
-from services.kernel.errors import IntegrityFailed, InvalidInput, NotFound, TooLarge, UnsupportedMedia
+from services.kernel.errors import IntegrityFailed, InvalidInput, NotFound, TooLarge, Unavailable, UnsupportedMedia
 from services.kernel.storage import ArtifactStore
 
 SIGNATURE = Signature(
@@ -81,9 +81,7 @@ def test_damage_in_the_store_is_noticed(
     else:
         store.put_bytes(
             key,
-            {"flip": bytes([whole[0] ^ 1]) + whole[1:], "truncate": whole[:-1], "append": whole + b"\0"}[
-                damage
-            ],
+            {"flip": bytes([whole[0] ^ 1]) + whole[1:], "truncate": whole[:-1], "append": whole + b"\0"}[damage],
         )
     expected = NotFound if (damage, name) == ("remove", MANIFEST_NAME) else IntegrityFailed
     with pytest.raises(expected):
@@ -130,9 +128,7 @@ def test_many_loads_at_once(store: ArtifactStore, version: tuple[Path, str], tmp
     store_version(store, directory, PREFIX)
     loaded: list[Path] = []
     threads = [
-        threading.Thread(
-            target=lambda: loaded.append(load_version(store, PREFIX, tmp_path / "cache", digest))
-        )
+        threading.Thread(target=lambda: loaded.append(load_version(store, PREFIX, tmp_path / "cache", digest)))
         for _ in range(8)
     ]
     for thread in threads:
@@ -150,6 +146,16 @@ def test_a_version_over_the_limit_is_not_fetched(
     store_version(store, directory, PREFIX)
     with pytest.raises(TooLarge):
         load_version(store, PREFIX, tmp_path / "cache", digest, max_bytes=10)
+
+
+def test_a_cache_that_cannot_be_written_is_said(
+    store: ArtifactStore, version: tuple[Path, str], tmp_path: Path
+) -> None:
+    directory, digest = version
+    store_version(store, directory, PREFIX)
+    (tmp_path / "cache").write_bytes(b"in the way")
+    with pytest.raises(Unavailable, match="cannot be written"):
+        load_version(store, PREFIX, tmp_path / "cache", digest)
 
 
 @pytest.mark.parametrize("digest", ["", "../../etc", "A" * 64, "0" * 63])
@@ -200,9 +206,7 @@ class TestBuilding:
         with pytest.raises(InvalidInput, match="link"):
             self.build(directory)
 
-    def test_linked_folders_are_refused(
-        self, directory: Path, tmp_path_factory: pytest.TempPathFactory
-    ) -> None:
+    def test_linked_folders_are_refused(self, directory: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         (directory / "folder").symlink_to(tmp_path_factory.mktemp("outside"))
         with pytest.raises(InvalidInput, match="link"):
             self.build(directory)
@@ -223,9 +227,7 @@ class TestBuilding:
 
     @pytest.mark.parametrize("name", ["model.onnx", "facts.json", "README.md", "weights.joblib"])
     @pytest.mark.parametrize("wrap", [gzip.compress, zlib.compress])
-    def test_wrapped_pickles_are_refused(
-        self, directory: Path, name: str, wrap: Callable[[bytes], bytes]
-    ) -> None:
+    def test_wrapped_pickles_are_refused(self, directory: Path, name: str, wrap: Callable[[bytes], bytes]) -> None:
         (directory / name).write_bytes(wrap(pickle.dumps(Path("x"))))
         with pytest.raises(UnsupportedMedia, match="may hide anything"):
             self.build(directory)

@@ -104,9 +104,7 @@ def test_list_pages_beyond_a_thousand(store: ArtifactStore) -> None:
     for number in range(1_050):
         store.put_bytes(f"many/{number:05d}", b"")
 
-    assert sorted(item.key for item in store.list("many")) == [
-        f"many/{number:05d}" for number in range(1_050)
-    ]
+    assert sorted(item.key for item in store.list("many")) == [f"many/{number:05d}" for number in range(1_050)]
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)

@@ -10,15 +10,17 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from schemas.events import Scope
+from schemas.manifest import Manifest
 from services.kernel.artifacts import discard_version, store_version
-from services.kernel.errors import TrimtabError
+from services.kernel.auth import Principal
+from services.kernel.errors import TrimtabError, Unavailable
 from services.kernel.http.api import Writer
 from services.kernel.uow import UnitOfWork
 from services.registry import versions
 from services.registry.api.models import VersionDocument, version_document
-from services.registry.api.parts import IdempotencyKey, PartsOf, once
+from services.registry.api.parts import IdempotencyKey, Parts, PartsOf, once
 from services.registry.inspection import Limits
-from services.registry.submission import checked_manifest, read_submission
+from services.registry.submission import Submission, checked_manifest, read_submission
 from services.registry.upload import receive
 from services.registry.versions import record_digest
 
@@ -61,24 +63,10 @@ async def register(
     request: Request, parts: PartsOf, principal: Writer, idempotency_key: IdempotencyKey = None
 ) -> JSONResponse:
     """Take `metadata` and the version's files. 201 with the new version, 200 when this very record exists already."""
-    await asyncio.to_thread(parts.settings.staging_dir.mkdir, parents=True, exist_ok=True)
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=parts.settings.staging_dir))
     try:
-        metadata = await receive(
-            request.headers.get("content-type", ""),
-            request.stream(),
-            folder,
-            parts.settings.registry_max_upload_bytes,
-        )
-        submission = read_submission(metadata)
-        principal.demand(Scope.WRITE, submission.model_id)
-        limits = Limits(parts.settings.registry_inspection_memory_bytes, parts.settings.registry_inspection_seconds)
-        async with parts.inspections:
-            manifest, manifest_digest = await asyncio.to_thread(checked_manifest, folder, submission, limits)
-        prefix = f"models/{submission.model_id}/{uuid.uuid4().hex}"
-        await asyncio.to_thread(store_version, parts.store, folder, prefix)
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        submission, manifest, manifest_digest, prefix = await _taken(request, parts, principal)
+    except OSError as error:
+        raise Unavailable(f"the upload cannot be written: {error.strerror or error}; free disk space") from error
     kept: list[bool] = []
 
     def change(uow: UnitOfWork) -> VersionDocument:
@@ -104,3 +92,26 @@ async def register(
         await asyncio.to_thread(discard_version, parts.store, prefix)
         answer.status_code = 200
     return answer
+
+
+async def _taken(request: Request, parts: Parts, principal: Principal) -> tuple[Submission, Manifest, str, str]:
+    """What was sent, its manifest and digest, and the prefix that its files now lie under."""
+    await asyncio.to_thread(parts.settings.staging_dir.mkdir, parents=True, exist_ok=True)
+    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=parts.settings.staging_dir))
+    try:
+        metadata = await receive(
+            request.headers.get("content-type", ""),
+            request.stream(),
+            folder,
+            parts.settings.registry_max_upload_bytes,
+        )
+        submission = read_submission(metadata)
+        principal.demand(Scope.WRITE, submission.model_id)
+        limits = Limits(parts.settings.registry_inspection_memory_bytes, parts.settings.registry_inspection_seconds)
+        async with parts.inspections:
+            manifest, manifest_digest = await asyncio.to_thread(checked_manifest, folder, submission, limits)
+        prefix = f"models/{submission.model_id}/{uuid.uuid4().hex}"
+        await asyncio.to_thread(store_version, parts.store, folder, prefix)
+        return submission, manifest, manifest_digest, prefix
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -12,8 +12,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from schemas.events import ModelRegistered
-from services.registry import audit
+from services.kernel.db import Database
+from services.kernel.uow import Work
+from services.registry import audit, versions
+from services.registry.model import parse_version
 from tests.contract.registry.conftest import Registry
+from tests.golden.registry_database import manifest
 from tests.graphs import classifier, one_op
 
 
@@ -99,20 +103,43 @@ async def test_the_parent_is_what_is_in_production(registry: Registry) -> None:
     assert answer.json()["parent_version"] == version
 
 
-async def test_fifty_at_once(registry: Registry) -> None:
+def gapless(found: list[str]) -> None:
+    assert sorted(found, key=parse_version) == [f"1.{minor}.{today()}" for minor in range(len(found))]
+
+
+async def test_many_uploads_at_once(registry: Registry) -> None:
     """No gap, no duplicate, no error."""
-    answers = await asyncio.gather(*(registry.register(graph=classifier(seed)) for seed in range(50)))
-    assert [answer.status_code for answer in answers] == [201] * 50
-    minors = sorted(int(answer.json()["version"].split(".")[1]) for answer in answers)
-    assert minors == list(range(50))
-    events = await registry.events(ModelRegistered)
-    assert [event.version for event in events] == [f"1.{minor}.{today()}" for minor in range(50)]
+    answers = await asyncio.gather(*(registry.register(graph=classifier(seed)) for seed in range(8)))
+    assert [answer.status_code for answer in answers] == [201] * 8
+    gapless([answer.json()["version"] for answer in answers])
     assert await registry.service.db.read(audit.broken_at) is None
 
 
-async def test_fifty_of_the_same_at_once(registry: Registry) -> None:
-    answers = await asyncio.gather(*(registry.register() for _ in range(10)))
-    assert sorted(answer.status_code for answer in answers) == [200] * 9 + [201]
+async def test_fifty_registrations_at_once_by_two_registries(registry: Registry) -> None:
+    """The numbers are allotted under a lock of the database, so more than one process may do it."""
+    other = Database(registry.service.db.url, "registry")
+    works = [registry.service.work, Work(other, "registry")]
+
+    async def one(number: int) -> str:
+        record = manifest(number)
+        version, created = await works[number % 2].run(
+            lambda uow: versions.register(
+                uow, record, manifest_digest=record.manifest_digest, artifact=f"models/m/{number}", actor="test"
+            )
+        )
+        assert created
+        return version
+
+    found = await asyncio.gather(*(one(number) for number in range(50)))
+    other.close()
+    gapless(found)
+    assert sorted(event.version for event in await registry.events(ModelRegistered)) == sorted(found)
+    assert await registry.service.db.read(audit.broken_at) is None
+
+
+async def test_many_of_the_same_at_once(registry: Registry) -> None:
+    answers = await asyncio.gather(*(registry.register() for _ in range(6)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 5 + [201]
     assert len({answer.json()["version"] for answer in answers}) == 1
     assert len([item for item in registry.store.list("models") if item.key.endswith("manifest.json")]) == 1
 
@@ -136,6 +163,32 @@ async def test_metrics_that_are_not_numbers(registry: Registry) -> None:
     assert "metrics.accuracy" in answer.json()["detail"]
 
 
+REFUSED_FILES = [
+    ("model.pkl", pickle.dumps(print), 415),
+    ("model.joblib", pickle.dumps(print), 415),
+    ("notes.json", pickle.dumps(print), 415),
+    ("notes.json", gzip.compress(pickle.dumps(print)), 415),
+    ("script.py", b"print()", 415),
+    ("../evil.json", b"{}", 422),
+    ("/etc/evil.json", b"{}", 422),
+    ("a\\b.json", b"{}", 422),
+    (".hidden.json", b"{}", 422),
+    ("%2e%2e/evil.json", b"{}", 422),
+    ("x" * 10_000, b"{}", 422),
+    ("manifest.json", b"{}", 422),
+    ("baseline.json", b"{", 415),
+]
+
+REFUSED_METADATA = [
+    ("{", "not JSON"),
+    ("[]", ""),
+    ("{}", "model_id"),
+    ('{"model_id": "../x"}', "model_id"),
+    ('{"model_id": "m", "version": "1.0"}', "version"),
+    ('{"model_id": "m", "metricz": {}}', "metricz"),
+]
+
+
 class TestRefused:
     """Every refusal is a sentence, and leaves nothing in the store."""
 
@@ -146,28 +199,11 @@ class TestRefused:
         assert await registry.events() == []
         assert list(registry.service.settings.staging_dir.iterdir()) == []  # type: ignore[attr-defined]
 
-    @pytest.mark.parametrize(
-        ("name", "data", "status"),
-        [
-            ("model.pkl", pickle.dumps(print), 415),
-            ("model.joblib", pickle.dumps(print), 415),
-            ("notes.json", pickle.dumps(print), 415),
-            ("notes.json", gzip.compress(pickle.dumps(print)), 415),
-            ("script.py", b"print()", 415),
-            ("../evil.json", b"{}", 422),
-            ("/etc/evil.json", b"{}", 422),
-            ("a\\b.json", b"{}", 422),
-            (".hidden.json", b"{}", 422),
-            ("%2e%2e/evil.json", b"{}", 422),
-            ("x" * 10_000, b"{}", 422),
-            ("manifest.json", b"{}", 422),
-            ("baseline.json", b"{", 415),
-        ],
-    )
-    async def test_files(self, registry: Registry, name: str, data: bytes, status: int) -> None:
-        answer = await registry.register(files={name: data})
-        assert answer.status_code == status, answer.text
-        assert answer.json()["detail"]
+    async def test_files(self, registry: Registry) -> None:
+        for name, data, status in REFUSED_FILES:
+            answer = await registry.register(files={name: data})
+            assert answer.status_code == status, (name, answer.text)
+            assert answer.json()["detail"]
 
     async def test_a_pickle_as_the_model(self, registry: Registry) -> None:
         answer = await registry.client.post(
@@ -198,23 +234,12 @@ class TestRefused:
         assert answer.status_code == 422
         assert "length" in answer.json()["detail"]
 
-    @pytest.mark.parametrize(
-        ("metadata", "status", "says"),
-        [
-            ("{", 422, "not JSON"),
-            ("[]", 422, ""),
-            ("{}", 422, "model_id"),
-            ('{"model_id": "../x"}', 422, "model_id"),
-            ('{"model_id": "m", "version": "1.0"}', 422, "version"),
-            ('{"model_id": "m", "metricz": {}}', 422, "metricz"),
-        ],
-    )
-    async def test_metadata(self, registry: Registry, metadata: str, status: int, says: str) -> None:
-        answer = await registry.client.post(
-            "/mlops/models", data={"metadata": metadata}, files={"f": ("model.onnx", classifier().SerializeToString())}
-        )
-        assert answer.status_code == status
-        assert says in answer.json()["detail"]
+    async def test_metadata(self, registry: Registry) -> None:
+        files = {"f": ("model.onnx", classifier().SerializeToString())}
+        for metadata, says in REFUSED_METADATA:
+            answer = await registry.client.post("/mlops/models", data={"metadata": metadata}, files=files)
+            assert answer.status_code == 422, (metadata, answer.text)
+            assert says in answer.json()["detail"]
 
     async def test_bodies_that_are_no_form(self, registry: Registry) -> None:
         graph = classifier().SerializeToString()
@@ -260,3 +285,13 @@ async def test_one_graph_under_any_name_is_the_model(registry: Registry) -> None
     )
     assert answer.status_code == 201
     assert [file["path"] for file in answer.json()["files"]] == ["model.onnx"]
+
+
+async def test_a_disk_that_takes_nothing_is_said_and_recovers(registry: Registry) -> None:
+    staging = registry.service.settings.staging_dir  # type: ignore[attr-defined]
+    staging.write_bytes(b"in the way")
+    refused = await registry.register()
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    assert "cannot be written" in refused.json()["detail"]
+    staging.unlink()
+    assert (await registry.register()).status_code == 201
