@@ -24,7 +24,9 @@ from services.kernel.uow import UnitOfWork
 from services.trainer import tables
 from services.trainer.dispatcher import Dispatcher
 from services.trainer.model import JobState
+from services.trainer.preparation import check_paths
 from services.trainer.reading import peek_columns
+from services.trainer.settings import TrainerSettings
 from services.trainer.vocabulary import check_job
 
 router = APIRouter(prefix="/mlops/train", tags=["training"])
@@ -42,6 +44,9 @@ async def submit(
     service: Service = request.app.state.service
     principal.demand(Scope.WRITE, job.model)
     check_job(job)
+    settings = service.settings
+    assert isinstance(settings, TrainerSettings)
+    check_paths(job, settings.data_roots)
     await _check_label(job)
     document = job.model_dump(mode="json", by_alias=True)
     digest = idempotency.digest(document)

@@ -1,7 +1,7 @@
 """From a claim to a folder that a child can work in: artifacts fetched and verified, the task written."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
@@ -16,11 +16,13 @@ from services.trainer.settings import TrainerSettings
 from services.trainer.workspace import TASK_NAME, Champion, Task
 
 INPUTS_NAME = "inputs"
+CHAMPION_NAME = "champion"
 
 
 def prepare(claim: Claim, folder: Path, store: ArtifactStore, settings: TrainerSettings) -> None:
     """Make and fill `folder`. Blocks. Raises `InvalidInput` naming the field whose artifact is not there,
     `IntegrityFailed`, and `Unavailable` when the store is away."""
+    check_paths(claim.job, settings.data_roots)
     inputs = folder / INPUTS_NAME
     inputs.mkdir(parents=True)
     task = Task(
@@ -31,7 +33,7 @@ def prepare(claim: Claim, folder: Path, store: ArtifactStore, settings: TrainerS
             reference: _fetch(reference, field, inputs / f"{number}-{PurePosixPath(reference).name}", store)
             for number, (field, reference) in enumerate(references(claim.job))
         },
-        champion=_champion(claim.job, settings.data_dir / "trainer" / "champions", store),
+        champion=_champion(claim.job, folder / CHAMPION_NAME, store),
         threads=settings.trainer_threads,
         niceness=settings.trainer_niceness,
         **claim.origin,
@@ -39,8 +41,22 @@ def prepare(claim: Claim, folder: Path, store: ArtifactStore, settings: TrainerS
     (folder / TASK_NAME).write_text(task.model_dump_json(by_alias=True))
 
 
+def check_paths(job: TrainingJob, roots: Sequence[Path]) -> None:
+    """Raise `InvalidInput` naming the field whose path lies in none of `roots`; no roots: every path may be read."""
+    for field, path in _named(job):
+        resolved = Path(path.replace("\0", "")).resolve()
+        if roots and not path.startswith(ARTIFACT_PREFIX) and not any(resolved.is_relative_to(root) for root in roots):
+            raise InvalidInput(
+                f"{field}: {path} is outside of the folders that TRIMTAB_TRAINER_DATA_ROOTS allows", field=field
+            )
+
+
 def references(job: TrainingJob) -> Iterator[tuple[str, str]]:
     """(field, reference) of every `artifact:KEY` that the job names."""
+    yield from ((field, path) for field, path in _named(job) if path.startswith(ARTIFACT_PREFIX))
+
+
+def _named(job: TrainingJob) -> Iterator[tuple[str, str]]:
     config = job.dataset_config
     named = [
         ("datasetConfig.trainPath", config.train_path),
@@ -49,7 +65,7 @@ def references(job: TrainingJob) -> Iterator[tuple[str, str]]:
         *((f"datasetConfig.additionalPaths[{n}]", path) for n, path in enumerate(config.additional_paths)),
         ("holdout.path", job.holdout.path if job.holdout else None),
     ]
-    yield from ((field, path) for field, path in named if path is not None and path.startswith(ARTIFACT_PREFIX))
+    yield from ((field, path) for field, path in named if path is not None)
 
 
 def _fetch(reference: str, field: str, path: Path, store: ArtifactStore) -> Path:

@@ -1,5 +1,7 @@
 """Settings of the trainer."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from services.kernel.settings import Settings
@@ -10,6 +12,8 @@ class TrainerSettings(Settings):
 
     trainer_parallel_jobs: int = Field(default=1, ge=1, le=64)
     """Child processes that train at the same time."""
+    trainer_data_roots: str = ""
+    """Folders that data may be read from, comma-separated; empty: whatever the process may read."""
     trainer_threads: int = Field(default=0, ge=0, le=1024)
     """Threads of one child; 0: one a processor."""
     trainer_niceness: int = Field(default=5, ge=0, le=19)
@@ -22,3 +26,8 @@ class TrainerSettings(Settings):
     """Longest life of one child."""
     trainer_job_memory_bytes: int = Field(default=8 << 30, ge=256 << 20)
     """Resident memory at which a child is stopped."""
+
+    @property
+    def data_roots(self) -> tuple[Path, ...]:
+        """`trainer_data_roots` as resolved paths."""
+        return tuple(Path(root.strip()).resolve() for root in self.trainer_data_roots.split(",") if root.strip())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from schemas.base import Message
 from services.kernel.bus.admin import apply_topics
@@ -26,6 +27,17 @@ def trainer_settings(bootstrap: str, prefix: str, data_dir: Path, **more: Any) -
     return TrainerSettings(
         kafka_bootstrap=bootstrap, topic_prefix=prefix, data_dir=data_dir, topic_partitions=1, **more
     )
+
+
+def training_processes(folder: Path, parent: int | None = None) -> list[psutil.Process]:
+    """Child processes that train below `folder`, of the process `parent` or of anyone."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "ppid"]):  # a process that is gone has no words
+        words = process.info["cmdline"] or []
+        mine = parent is None or process.info["ppid"] == parent
+        if mine and "services.trainer.child" in words and any(str(folder) in word for word in words):
+            found.append(process)
+    return found
 
 
 @dataclass
@@ -81,7 +93,7 @@ async def running_trainer(settings: TrainerSettings) -> AsyncIterator[Trainer]:
     transport = httpx.ASGITransport(app=service.app)  # type: ignore[arg-type]
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
-            await until(lambda: not service.waiting_for(), 20, "a ready trainer")
+            await until(lambda: not service.waiting_for(), JOB_SECONDS, "a ready trainer")
             yield Trainer(service, http, settings)
     finally:
         await service.stop()

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from schemas.commands import TrainingCancelled, TrainingRequested
@@ -17,21 +16,16 @@ from schemas.jobs import TrainingJob
 from services.kernel.artifacts import load_version, read_manifest
 from services.kernel.storage import open_store
 from tests.integration.trainer.rows import job_document, long_job, write_rows
-from tests.integration.trainer.running import running_trainer, trainer_settings, watched_events
+from tests.integration.trainer.running import (
+    running_trainer,
+    trainer_settings,
+    training_processes,
+    watched_events,
+)
 from tests.waiting import until
 from trimtab.local.broker import LocalBroker
 
 pytestmark = pytest.mark.timeout(240)
-
-
-def _children(folder: Path) -> list[psutil.Process]:
-    """Training processes that work below `folder`."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if "services.trainer.child" in words and any(str(folder) in word for word in words):
-            found.append(process)
-    return found
 
 
 async def test_a_job_from_the_request_to_the_stored_version(
@@ -125,14 +119,14 @@ async def test_requests_from_the_topic_bad_paths_and_cancellations(
             ("job-endless", "enough"),
             ("job-waiting", "enough"),
         }
-        await until(lambda: not _children(tmp_path), 10, "no child")
+        await until(lambda: not training_processes(tmp_path), 10, "no child")
 
         job_id = await trainer.submit(long_job(train))
         await trainer.until_epoch(job_id)
         assert (await trainer.http.delete(f"/mlops/train/{job_id}")).status_code == 202
         await trainer.until_state(job_id, "cancelled", timeout_seconds=10)
         assert (await trainer.http.delete(f"/mlops/train/{job_id}")).status_code == 409
-        assert not _children(tmp_path)
+        assert not training_processes(tmp_path)
 
 
 async def test_a_killed_child_is_tried_again_and_then_fails_with_a_reason(
@@ -143,10 +137,10 @@ async def test_a_killed_child_is_tried_again_and_then_fails_with_a_reason(
         job_id = await trainer.submit(long_job(write_rows(tmp_path / "train.csv", 200)))
         for attempt in (1, 2):
             await events.until(JobStarted, attempt)
-            await until(lambda: _children(tmp_path), 20, "a child")
-            for child in _children(tmp_path):
+            await until(lambda: training_processes(tmp_path), 20, "a child")
+            for child in training_processes(tmp_path):
                 child.kill()
-            await until(lambda: not _children(tmp_path), 20, "the child's end")
+            await until(lambda: not training_processes(tmp_path), 20, "the child's end")
         (failed,) = await events.until(JobFailed)
         assert failed.error == "worker-lost"
         assert "killed by signal 9; 2 attempts" in failed.detail
@@ -162,7 +156,7 @@ async def test_limits_stop_a_child(broker: LocalBroker, topic_prefix: str, tmp_p
         failed = await trainer.until_state(job_id, "failed", "succeeded")
         assert failed["error"] == "limit-reached"
         assert "TRIMTAB_TRAINER_JOB_MEMORY_BYTES" in failed["detail"]
-    assert not _children(tmp_path)
+    assert not training_processes(tmp_path)
 
 
 async def test_a_stopped_trainer_gives_its_job_back(broker: LocalBroker, topic_prefix: str, tmp_path: Path) -> None:
@@ -170,7 +164,7 @@ async def test_a_stopped_trainer_gives_its_job_back(broker: LocalBroker, topic_p
     async with running_trainer(settings) as trainer:
         job_id = await trainer.submit(long_job(write_rows(tmp_path / "train.csv", 200)))
         await trainer.until_epoch(job_id)
-    assert not _children(tmp_path)
+    assert not training_processes(tmp_path)
     async with running_trainer(settings) as trainer:
         job = await trainer.until_epoch(job_id)
         assert job["attempts"] == 1
@@ -198,10 +192,10 @@ async def test_kill_9_of_the_trainer_leaves_no_orphan_and_the_job_ends(
         subprocess.Popen, [sys.executable, "-m", "services.trainer"], env=environment, stderr=subprocess.DEVNULL
     )
     try:
-        await until(lambda: _children(tmp_path), 30, "a child of the process")
+        await until(lambda: training_processes(tmp_path), 30, "a child of the process")
         process.send_signal(signal.SIGKILL)
         await asyncio.to_thread(process.wait)
-        await until(lambda: not _children(tmp_path), 5, "the orphan's end")
+        await until(lambda: not training_processes(tmp_path), 5, "the orphan's end")
     finally:
         process.kill()
         await asyncio.to_thread(process.wait)

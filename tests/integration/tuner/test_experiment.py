@@ -39,7 +39,7 @@ async def running_tuner(settings: TunerSettings) -> AsyncIterator[tuple[Service,
     transport = httpx.ASGITransport(app=service.app)  # type: ignore[arg-type]
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
-            await until(lambda: not service.waiting_for(), 20, "a ready tuner")
+            await until(lambda: not service.waiting_for(), 60, "a ready tuner")
             yield service, http
     finally:
         await service.stop()
