@@ -7,6 +7,7 @@ reads that child's JSON. Blocking: call it in a thread.
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -53,7 +54,12 @@ def inspect_graph(path: Path, limits: Limits) -> GraphInterface:
     command = [sys.executable, "-I", graph.__file__, str(path.absolute()), str(memory_bytes), str(limits.seconds)]
     try:
         done = subprocess.run(
-            leashed(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=limits.seconds, check=False
+            leashed(command),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=_bare_environment(),
+            timeout=limits.seconds,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise TooLarge(f"{path.name} was not loaded and run once within {limits.seconds} s") from error
@@ -125,6 +131,12 @@ def check_signature(signature: Signature, interface: GraphInterface) -> None:
             f"output {probabilities.name!r} has shape {list(probabilities.shape)} and there are "
             f"{len(signature.classes or ())} classes: name one class a probability"
         )
+
+
+def _bare_environment() -> dict[str, str]:
+    """What the child needs to start, and no secret. One thread: the pools of more would count as memory."""
+    needed = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    return {**needed, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def _value(document: dict[str, object]) -> GraphValue:
