@@ -90,7 +90,13 @@ def _draw(console: "Console", answer: dict[str, Any]) -> None:
 
 def _draw_file(console: "Console", answer: dict[str, Any]) -> None:
     rows = [
-        (number, row["prediction"], max(row.get("probabilities") or [0.0]), row["version"], row["prediction_id"])
+        (
+            number,
+            row["prediction"],
+            max((row.get("probabilities") or {}).values(), default=None),
+            row["version"],
+            row["prediction_id"],
+        )
         for number, row in enumerate(answer["predictions"][:20], start=1)
     ]
     table(console, ("row", "prediction", "probability", "version", "prediction id"), rows, empty="no rows")
