@@ -1,5 +1,6 @@
 """Batches of the prediction log, cut by version and brought to the signature."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -10,6 +11,8 @@ from schemas.features import Signature
 from schemas.predictions import INPUT
 from services.kernel.errors import Undecodable
 from services.monitor.event_times import times_us
+
+_VERSION = re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}", re.ASCII)
 
 ROWS_AT_ONCE = 16_384
 """Rows whose cells are found together: more would leave the processor's cache."""
@@ -23,6 +26,8 @@ def by_version(rows: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
     names = column.dictionary.to_pylist()
     if column.null_count or None in names:
         raise Undecodable("a row of the batch has no version")
+    if any(_VERSION.fullmatch(name) is None for name in names):
+        raise Undecodable("a row of the batch has a version that is not MAJOR.MINOR.PATCH")
     if len(names) == 1:
         return {names[0]: rows}
     codes = column.indices.to_numpy(zero_copy_only=False)
@@ -80,7 +85,9 @@ def span(rows: pa.RecordBatch) -> tuple[int, int]:
 
 
 def chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
-    """The batches, in order, in lists of about `ROWS_AT_ONCE` rows."""
+    """The batches, in order, in lists of about `_VERSION = re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}", re.ASCII)
+
+    ROWS_AT_ONCE` rows."""
     chunk: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:

@@ -24,6 +24,7 @@ from services.monitor.watched import UnknownVersion, Watched, Watchlist
 from services.monitor.watermark import Watermark, advance
 
 MAX_ID = 256
+MAX_SEQUENCE = 2**62
 FORGET_UNKNOWN_SECONDS = 600.0
 
 Key = tuple[str, str]
@@ -152,8 +153,7 @@ class Intake:
             version = message.version or self._watchlist.default_version(message.model_id)
             group = self._group_of(groups, (message.model_id, version))
             name = message.prediction_id or envelope.id
-            if len(name) > MAX_ID or "\0" in name:
-                raise Undecodable(f"the prediction id is over {MAX_ID} characters, or holds a NUL")
+            _check_id(name)
             group.json_rows.append(JsonRow(message, name, message.time or envelope.time))
 
     def _batch(
@@ -163,6 +163,12 @@ class Intake:
         absent = {"version", "time"} - set(rows.schema.names)
         if absent:
             raise Undecodable(f"the batch has no column {', '.join(sorted(absent))}")
+        last = max((gap.first_sequence + gap.rows for gap in batch.gaps), default=0)
+        if max(last, batch.first_sequence + rows.num_rows) > MAX_SEQUENCE:
+            raise Undecodable(f"a sequence number is over {MAX_SEQUENCE}")
+        foreign = rows.column("prediction_id").to_pylist() if "prediction_id" in rows.schema.names else ()
+        for name in foreign:
+            _check_id(name)
         parts = by_version(rows)
         found = {version: self._group_of(groups, (batch.model_id, version)) for version in parts}
         mark = staged.marks.get(batch.incarnation) or state.marks.get(batch.incarnation) or Watermark()
@@ -185,7 +191,6 @@ class Intake:
             told.skew.update(batch.skew)
         if rows.num_rows:
             start_us, end_us = span(rows)
-            foreign = rows.column("prediction_id").to_pylist() if "prediction_id" in rows.schema.names else ()
             block = NewBlock(
                 batch.model_id,
                 batch.incarnation,
@@ -263,6 +268,11 @@ class Intake:
 
 def _elsewhere(others: Sequence[PartitionState], key: Key) -> list[OpenWindow]:
     return [other.windows[key] for other in others if key in other.windows]
+
+
+def _check_id(name: str | None) -> None:
+    if not name or len(name) > MAX_ID or "\0" in name:
+        raise Undecodable(f"a prediction id must be 1 to {MAX_ID} characters without a NUL")
 
 
 def _body(record: Record) -> bytes:

@@ -165,3 +165,12 @@ def test_a_second_monitor_on_the_same_sqlite_refuses_to_start(
 
 def test_sigterm_stops_in_order(monitor: Monitor) -> None:
     assert monitor.stop() == 0
+
+
+def test_batches_that_no_database_could_hold_are_buried(monitor: Monitor) -> None:
+    random = np.random.default_rng(8)
+    odd_version = batch(random, 0, 5, version="1\0", incarnation="odd")
+    far = batch(random, 2**63, 5, incarnation="far")
+    monitor.publish([odd_version, far, batch(random, 0, 5)])
+    monitor.wait(lambda: monitor.counted() == 5, "the good batch is counted")
+    monitor.wait(lambda: len(monitor.raw("predictions.dlq")) == 2, "two dead letters")

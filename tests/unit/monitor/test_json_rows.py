@@ -58,6 +58,9 @@ def test_probabilities_alone_name_the_class() -> None:
     [
         ("amount", "1.5"),
         ("amount", True),
+        ("amount", 10**400),
+        ("count", float("nan")),
+        ("count", float("inf")),
         ("count", 1.5),
         ("count", 200),
         ("count", None),
