@@ -85,9 +85,7 @@ def span(rows: pa.RecordBatch) -> tuple[int, int]:
 
 
 def chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
-    """The batches, in order, in lists of about `_VERSION = re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}", re.ASCII)
-
-    ROWS_AT_ONCE` rows."""
+    """The batches, in order, in lists of about `ROWS_AT_ONCE` rows."""
     chunk: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
