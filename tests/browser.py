@@ -4,10 +4,11 @@ Source: https://chromedevtools.github.io/devtools-protocol, and Chromium's `--re
 each ended by a NUL byte, on file descriptors 3 (to it) and 4 (from it).
 """
 
+import fcntl
 import json
 import os
 import shutil
-import subprocess
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,23 +85,22 @@ def page(profile: Path) -> Iterator[Page]:
     """A tab in a new browser with an empty profile."""
     program = next((found for name in NAMES if (found := shutil.which(name))), None)
     assert program, "no Chromium: tests/install-browser installs it"
-    its_input, our_output = os.pipe()
-    our_input, its_output = os.pipe()
-    shell = f'exec 3<&{its_input} 4>&{its_output}; exec "$0" "$@"'
-    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--window-size=1400,1800")
-    with (profile / "chromium.log").open("wb") as log:
-        browser = subprocess.Popen(
-            ["/bin/sh", "-c", shell, program, *flags, f"--user-data-dir={profile}", "--disable-dev-shm-usage"],
-            pass_fds=(its_input, its_output),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-    os.close(its_input)
-    os.close(its_output)
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe")
+    log = os.open(profile / "chromium.log", os.O_WRONLY | os.O_CREAT)
+    (its_input, our_output), (our_input, its_output) = os.pipe(), os.pipe()
+    theirs = {0: os.open(os.devnull, os.O_RDONLY), 1: log, 2: log, 3: its_input, 4: its_output}
+    high = {number: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for number, fd in theirs.items()}
+    pid = os.posix_spawn(
+        program,
+        [program, *flags, "--window-size=1400,1800", f"--user-data-dir={profile}"],
+        os.environ,
+        file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in high.items()],
+    )
+    for fd in {*theirs.values(), *high.values()}:
+        os.close(fd)
     try:
         with os.fdopen(our_output, "wb") as to_browser, os.fdopen(our_input, "rb") as from_browser:
             yield Page(to_browser, from_browser)
     finally:
-        browser.terminate()
-        browser.wait(20)
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)

@@ -32,7 +32,7 @@ class Demo:
 
     def line(self, event: str, step: str | None = None) -> dict[str, Any]:
         """The first line of an event, of a step."""
-        return next(line for line in self.lines if line["event"] == event and step in (None, line["step"]))
+        return next(line for line in self.lines if line["event"] == event and step in (None, line.get("step")))
 
     @property
     def url(self) -> str:

@@ -111,4 +111,4 @@ async def replay(producer: Producer, letter: DeadLetter) -> int:
 async def drop(producer: Producer, letter: DeadLetter) -> None:
     """Take the letter off the list for good; its bytes stay in the topic until its retention is over."""
     offset = letter.letter.rpartition("/")[2]
-    await producer.send(letter.topic + DLQ_SUFFIX, None, headers=[(DROPPED, offset.encode())])
+    await producer.send(letter.topic + DLQ_SUFFIX, None, key=letter.key or b"-", headers=[(DROPPED, offset.encode())])
