@@ -11,21 +11,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import psutil
 
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a server did under load. `failures` are answers other than 2xx and broken connections."""
+    """What a server did under load. `failures` are answers other than 2xx and broken connections.
+
+    `cpu_us` is the server's processor time a request: it does not hang on what else the machine was doing.
+    """
 
     requests_per_second: float
     p50_ms: float
     p99_ms: float
     failures: int
+    cpu_us: float = 0.0
 
 
 def generator() -> str:
@@ -33,11 +39,19 @@ def generator() -> str:
     return "wrk, 1 thread" if shutil.which("wrk") else "bench.load (asyncio); `apt-get install wrk` is stronger"
 
 
-def measure(url: str, body: bytes, *, connections: int, seconds: int) -> Load:
-    """POST `body` to `url` over `connections` for `seconds`, after a second of warming up."""
+def measure(url: str, body: bytes, pid: int, *, connections: int, seconds: int) -> Load:
+    """POST `body` to `url`, which the process `pid` serves, over `connections` for `seconds`, after a second of warming
+    up."""
     one = _wrk if shutil.which("wrk") else _own
     one(url, body, connections, 1)
-    return one(url, body, connections, seconds)
+    before = _cpu_seconds(pid)
+    load = one(url, body, connections, seconds)
+    return replace(load, cpu_us=(_cpu_seconds(pid) - before) * 1e6 / (load.requests_per_second * seconds))
+
+
+def _cpu_seconds(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def _wrk(url: str, body: bytes, connections: int, seconds: int) -> Load:

@@ -37,6 +37,7 @@ from trimtab.local.broker_jars import ensure_jars, jar_cache
 from trimtab.local.ports import free_ports
 
 ROOT = Path(__file__).parent.parent
+NOWHERE = subprocess.DEVNULL
 FLOATS = [round(0.05 * i, 4) for i in range(20)]
 CLASSES = tuple("abcdef")
 NAMES = tuple(f"feature_{i}" for i in range(20))
@@ -123,7 +124,7 @@ async def announce(settings: Settings, wanted: list[DeploymentWanted]) -> None:
 @contextmanager
 def running(command: list[str], ready_url: str, environment: dict[str, str], cwd: Path = ROOT) -> Iterator[int]:
     """A server process that answers `ready_url`; its pid."""
-    process = subprocess.Popen(command, env=os.environ | environment, cwd=cwd, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=os.environ | environment, cwd=cwd, stdout=NOWHERE, stderr=NOWHERE)
     try:
         deadline = time.monotonic() + 60
         while not _answers(ready_url):
@@ -158,7 +159,7 @@ def bench_bare(graph: Path, seconds: int) -> dict[str, Load]:
     process = subprocess.Popen(command, env=os.environ | {"BARE_LOOP_MODEL": str(graph)}, cwd=ROOT)
     try:
         _wait_for_post(url, tensor_body("X"), process)
-        return {str(c): measure(url, tensor_body("X"), connections=c, seconds=seconds) for c in (1, 64)}
+        return {str(c): measure(url, tensor_body("X"), process.pid, connections=c, seconds=seconds) for c in (1, 64)}
     finally:
         process.terminate()
         process.wait(30)
@@ -188,8 +189,8 @@ def bench_trimtab(settings: Settings, seconds: int) -> tuple[dict[str, Load], fl
     named = json.dumps({"modelId": "table", "input": dict(zip(NAMES, FLOATS, strict=True))}).encode()
     with running([sys.executable, "-m", "services.serving"], f"{base}/v2/models/table/ready", environment) as pid:
         url = f"{base}/v2/models/mlp/infer"
-        loads = {str(c): measure(url, tensor_body("X"), connections=c, seconds=seconds) for c in (1, 64)}
-        loads["named"] = measure(f"{base}/mlops/predict", named, connections=64, seconds=seconds)
+        loads = {str(c): measure(url, tensor_body("X"), pid, connections=c, seconds=seconds) for c in (1, 64)}
+        loads["named"] = measure(f"{base}/mlops/predict", named, pid, connections=64, seconds=seconds)
         return loads, resident_mib(pid)
 
 
@@ -208,9 +209,9 @@ def bench_mlserver(seconds: int) -> dict[str, Load]:
         subprocess.run([str(python), "-W", "ignore", str(script), name, str(port)], check=True)
         base = f"http://127.0.0.1:{port}"
         command = [str(home / "bin" / "mlserver"), "start", name]
-        with running(command, f"{base}/v2/models/mlp/ready", {"MLSERVER_LOGGING": "error"}, Path(name)):
+        with running(command, f"{base}/v2/models/mlp/ready", {}, Path(name)) as pid:
             url = f"{base}/v2/models/mlp/infer"
-            return {str(c): measure(url, tensor_body("X"), connections=c, seconds=seconds) for c in (1, 64)}
+            return {str(c): measure(url, tensor_body("X"), pid, connections=c, seconds=seconds) for c in (1, 64)}
 
 
 def main() -> None:
@@ -262,6 +263,7 @@ def _print(bare: dict[str, Load], ours: dict[str, Load], peer: dict[str, Load] |
                 "req/s": load.requests_per_second,
                 "p50 ms": load.p50_ms,
                 "p99 ms": load.p99_ms,
+                "CPU us/req": load.cpu_us,
                 "failures": load.failures,
             }
         )
@@ -273,8 +275,10 @@ def _print(bare: dict[str, Load], ours: dict[str, Load], peer: dict[str, Load] |
             add("MLServer 1.7.1", connections, peer[connections])
     add("trimtab /mlops/predict, 20 named features", "64", ours["named"])
     print(table(rows))
+    times = ours["64"].cpu_us / bare["64"].cpu_us
+    print(f"\n64 connections: {times:.2f} times the bare loop's processor time a request, ", end="")
     share = ours["64"].requests_per_second / bare["64"].requests_per_second
-    print(f"\n64 connections: {share:.0%} of the bare loop's requests, ", end="")
+    print(f"{share:.0%} of its requests, ", end="")
     print(f"p99 {ours['64'].p99_ms / bare['64'].p99_ms:.2f} times the bare loop's")
     print(f"1 connection: p50 {ours['1'].p50_ms / bare['1'].p50_ms:.2f} times the bare loop's")
     if peer is not None:

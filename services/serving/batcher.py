@@ -118,10 +118,14 @@ class Batcher:
             asyncio.get_running_loop().call_soon(self._turn)
 
     def learn(self, rows: int, seconds: float) -> None:
-        """Note how long a run of `rows` took."""
+        """Note how long a run of `rows` took. A single time counts at most twice what is expected: that a thread was
+        not scheduled for 30 ms says nothing about the model."""
         size = rows.bit_length()
         known = self._seconds.get(size)
-        self._seconds[size] = seconds if known is None else known + _SMOOTHING * (seconds - known)
+        if known is None:
+            self._seconds[size] = seconds
+        else:
+            self._seconds[size] = known + _SMOOTHING * (min(seconds, 2 * known) - known)
 
     def expected_seconds(self, rows: int) -> float:
         """How long a run of `rows` should take, by what was measured; 0 before the first measurement."""

@@ -49,6 +49,7 @@ class RowFormat:
         self._layout = Layout(signature)
         self._outputs = OutputReader(signature)
         self._classes = len(signature.classes or ())
+        self._decoders = [_decoder(feature) for feature in self._layout.other_features]
         self._encoders = {feature.name: _encoder(feature) for feature in self._layout.other_features}
 
     def encode(
@@ -97,7 +98,8 @@ class RowFormat:
         packed = None
         if self._layout.packed_features:
             packed = np.frombuffer(buffers[2], dtype=np.float32).reshape(len(self._layout.packed_features), n)
-        columns = Columns(n, packed, [_decode_column(f, b, n) for f, b in zip(others, buffers[3:], strict=False)])
+        decoded = [decode(buffer, n) for decode, buffer in zip(self._decoders, buffers[3:], strict=False)]
+        columns = Columns(n, packed, decoded)
         meaning = None
         if head.error is None:
             codes, probabilities, values = buffers[3 + len(others) :]
@@ -189,14 +191,20 @@ def _encoder(feature: Feature) -> Callable[[Array], bytes]:
     return lambda values: values.tobytes()
 
 
-def _decode_column(feature: Feature, buffer: bytes, rows: int) -> Array:
+def _decoder(feature: Feature) -> Callable[[bytes, int], Array]:
+    shape, size = feature.shape, feature.size
     if feature.dtype is DType.STRING:
-        values = np.empty(rows * feature.size, dtype=object)
-        values[:] = _decode_strings(buffer)
-        return values.reshape(rows, *feature.shape)
-    if feature.shape != () and input_type(feature) == SUMMARY:
-        return np.frombuffer(buffer, dtype=np.float32).reshape(rows, 4)
-    return np.frombuffer(buffer, dtype=numpy_dtype(feature.dtype)).reshape(rows, *feature.shape)
+
+        def strings(buffer: bytes, rows: int) -> Array:
+            values = np.empty(rows * size, dtype=object)
+            values[:] = _decode_strings(buffer)
+            return values.reshape(rows, *shape)
+
+        return strings
+    if shape != () and input_type(feature) == SUMMARY:
+        return lambda buffer, rows: np.frombuffer(buffer, dtype=np.float32).reshape(rows, 4)
+    kind = numpy_dtype(feature.dtype)
+    return lambda buffer, rows: np.frombuffer(buffer, dtype=kind).reshape(rows, *shape)
 
 
 def summarize(values: Array) -> NDArray[np.float32]:

@@ -31,6 +31,7 @@ BATCH_ROWS = 1024
 WAKE_ROWS = 512
 LINGER_SECONDS = 0.2
 _BATCH_BYTES = 4 << 20
+_BATCH_BLOCKS = 256  # about 2 ms on the event loop, when every block holds a single row
 _ROWS_ON_THE_LOOP = 4096
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -161,6 +162,7 @@ class _Carrier:
                 form is not load.form
                 or load.row_count + head.rows > BATCH_ROWS
                 or size > _BATCH_BYTES
+                or len(load.rows) >= _BATCH_BLOCKS
                 or load.rows[-1].head.first_sequence + load.rows[-1].head.rows != head.first_sequence
             ):
                 return False

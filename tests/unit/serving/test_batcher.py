@@ -150,3 +150,8 @@ def test_expected_time_is_learnt_and_extrapolated(executor: ThreadPoolExecutor) 
     for _ in range(100):
         batcher.learn(8, 0.002)
     assert batcher.expected_seconds(8) == pytest.approx(0.002)
+    batcher.learn(8, 1.0)
+    assert batcher.expected_seconds(8) < BLOCKING_SECONDS
+    for _ in range(100):
+        batcher.learn(8, 0.02)
+    assert batcher.expected_seconds(8) == pytest.approx(0.02)
