@@ -86,7 +86,11 @@ def optimizer(config: Optimizer) -> keras.optimizers.Optimizer:
 
 def predict(network: keras.Model, encoded: Matrix) -> Matrix:
     """`[rows, classes]` float32 probabilities."""
-    return np.asarray(network.predict(encoded, batch_size=PREDICT_ROWS, verbose=0), dtype=np.float32)
+    parts = [
+        np.asarray(network.predict_on_batch(encoded[start : start + PREDICT_ROWS]), dtype=np.float32)
+        for start in range(0, len(encoded), PREDICT_ROWS)
+    ]
+    return np.concatenate(parts)
 
 
 def export(network: keras.Model, folder: Path) -> onnx.ModelProto:
