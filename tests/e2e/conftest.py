@@ -19,6 +19,7 @@ from trimtab.local.ports import free_ports
 
 DEMO_SECONDS = 400.0
 STOP_SECONDS = 60.0
+KEPT = ("TRIMTAB_CACHE_DIR", "TRIMTAB_MAVEN_MIRROR")
 
 
 @dataclass
@@ -65,7 +66,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, broker_jars: Path) -> Iterato
     folder = tmp_path_factory.mktemp("demo")
     names = [*(f"{name}_port" for name in SERVICES), "metrics_port", "broker_port", "broker_controller_port"]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRIMTAB_DEMO")}
+    environment = {name: value for name, value in os.environ.items() if name in KEPT or not name.startswith("TRIMTAB_")}
     environment |= {f"TRIMTAB_{name.upper()}": str(port) for name, port in ports.items()}
     environment |= {"TRIMTAB_URL": f"http://127.0.0.1:{ports['serving_port']}", "TRIMTAB_DATA_DIR": str(folder)}
     process = subprocess.Popen(

@@ -16,6 +16,19 @@ if TYPE_CHECKING:
 
 app = single()
 
+OF_ANOTHER_WORLD = (
+    "TRIMTAB_HOST",
+    "TRIMTAB_AUTH",
+    "TRIMTAB_API_KEY",
+    "TRIMTAB_KAFKA_BOOTSTRAP",
+    "TRIMTAB_TOPIC_PREFIX",
+    "TRIMTAB_DATABASE_URL",
+    "TRIMTAB_STORAGE_DIR",
+    "TRIMTAB_MODEL_STORAGE_TYPE",
+    "MODEL_STORAGE_TYPE",
+)
+"""Variables that would lead the demo's services to somebody's real broker, database or artifacts: not for them."""
+
 
 @app.command()
 def demo(
@@ -35,11 +48,14 @@ def demo(
     Starts its own broker and services. Exit status 0 only if every step was verified.
     """
     import asyncio
+    import os
     import tempfile
 
     from trimtab.local.settings import LocalSettings
     from trimtab.local.signals import until_signalled
 
+    for name in OF_ANOTHER_WORLD:
+        os.environ.pop(name, None)
     folder = (data_dir or Path(tempfile.mkdtemp(prefix="trimtab-demo-"))).absolute()
     settings = checked(
         LocalSettings,
@@ -54,10 +70,13 @@ def demo(
 
 
 async def _run(settings: "LocalSettings", *, keep: bool, as_json: bool) -> int:
+    import asyncio
     import sys
+    import time
 
     from services.kernel.errors import TrimtabError
     from trimtab.async_client import AsyncClient
+    from trimtab.demo.data import prepare
     from trimtab.demo.plan import Plan
     from trimtab.demo.story import Story
     from trimtab.demo.telling import JsonTelling, TerminalTelling
@@ -66,6 +85,8 @@ async def _run(settings: "LocalSettings", *, keep: bool, as_json: bool) -> int:
 
     telling: Telling = JsonTelling() if as_json or not sys.stdout.isatty() else TerminalTelling()
     telling.begin("start", "Kafka and the services")
+    began = time.monotonic()
+    preparing = asyncio.create_task(prepare(settings.data_dir / "demo"))
     starting = _Starting(telling)
     plan = Plan()
     try:
@@ -75,13 +96,16 @@ async def _run(settings: "LocalSettings", *, keep: bool, as_json: bool) -> int:
                 telling.done(*starting.summary(cluster))
                 chosen = settings.model_copy(update={"kafka_bootstrap": cluster.bootstrap})
                 async with AsyncClient(cluster.url) as client:
-                    story = Story(client, chosen, settings.data_dir / "demo", telling, plan)
-                    telling.result(await story.play())
+                    story = Story(client, chosen, await preparing, telling, plan)
+                    result = await story.play()
+                telling.result({**result, "seconds_in_all": time.monotonic() - began})
                 if keep:
                     await _stay(settings, cluster, as_json)
     except TrimtabError as error:
         telling.failed(error.detail, {"logs": str(settings.data_dir / "logs")})
         return 1
+    finally:
+        preparing.cancel()
     return 0
 
 

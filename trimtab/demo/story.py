@@ -5,13 +5,12 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 from services.kernel.settings import Settings
 from trimtab.async_client import AsyncClient
 from trimtab.chain import Link, chain_of, read_links
-from trimtab.demo.data import Row, Threats, prepare
+from trimtab.demo.data import Row, Threats
 from trimtab.demo.plan import MODEL_ID, Figures, Patience, Plan
 from trimtab.demo.telling import Telling
 from trimtab.demo.traffic import Answered, Callers, accuracy
@@ -55,7 +54,7 @@ class Story:
     Args:
         client: the public API.
         settings: how to reach Kafka, for the chain of events.
-        folder: where the split data is written.
+        threats: the job and the traffic.
         tell: who is told.
     """
 
@@ -63,7 +62,7 @@ class Story:
         self,
         client: AsyncClient,
         settings: Settings,
-        folder: Path,
+        threats: Threats,
         tell: Telling,
         plan: Plan | None = None,
         patience: Patience | None = None,
@@ -71,13 +70,12 @@ class Story:
         self.figures = Figures()
         self._client = client
         self._settings = settings
-        self._folder = folder
+        self._threats = threats
         self._tell = tell
         self._plan = plan or Plan()
         self._patience = patience or Patience()
         self._watch: Watch
         self._callers: Callers
-        self._threats: Threats
         self._shifted: list[Row] = []
         self._phases: dict[str, list[Answered]] = {}
         self._chain: list[Link] = []
@@ -85,8 +83,6 @@ class Story:
 
     async def play(self) -> dict[str, Any]:
         """Play every step; the measured result. Raises `TrimtabError` at the first that fails."""
-        began = time.monotonic()
-        self._threats = await prepare(self._folder)
         async with AsyncExitStack() as stack:
             self._watch = await stack.enter_async_context(Watch(self._client, MODEL_ID, self._on_event))
             await self._step("train", "Train", self._train)
@@ -99,7 +95,7 @@ class Story:
             await self._step("heal", "The loop heals it", self._heal)
             await self._step("after", "Later traffic", self._after)
         await self._step("chain", "The chain of events", self._read_chain)
-        return self._result(time.monotonic() - began)
+        return self._result()
 
     async def _step(self, name: str, title: str, work: Callable[[], Awaitable[tuple[str, dict[str, Any]]]]) -> None:
         self._tell.begin(name, title)
@@ -314,7 +310,7 @@ class Story:
             await self._callers.many(rows[start : start + size])
             self._tell.progress(f"{min(start + size, len(rows))} of {len(rows)} {what}")
 
-    def _result(self, seconds: float) -> dict[str, Any]:
+    def _result(self) -> dict[str, Any]:
         figures = self.figures
         measured = {
             "before": ("calm", figures.champion, figures.accuracy_before),
@@ -331,7 +327,6 @@ class Story:
             "accuracy_after": figures.accuracy_after,
             "seconds_to_signal": figures.seconds_to_signal,
             "seconds_to_healed": figures.seconds_to_healed,
-            "seconds_in_all": seconds,
             "drifted_features": figures.drifted_features,
             "requests": self._callers.requests,
             "labels": self._callers.labelled,
