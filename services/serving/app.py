@@ -40,6 +40,7 @@ class ServingService(Service):
     def __init__(self, settings: ServingSettings) -> None:
         super().__init__("serving", settings)
         self.gate = Gate(settings)
+        self.gateway = Gateway(settings)
         self.linger_seconds = settings.serving_linger_seconds
 
     async def start(self) -> None:
@@ -53,6 +54,7 @@ class ServingService(Service):
         """See `Service.begin_stop`."""
         super().begin_stop()
         self.gate.draining = True
+        self.gateway.begin_stop()
 
 
 class _Logs:
@@ -108,11 +110,10 @@ def build(settings: ServingSettings) -> Service:
     shipper = Shipper(settings.log_dir, _sender(service.producer), budget)
     catalog = Catalog(budget)
     pool = Pool(settings, open_store(settings), catalog, budget, shipper, read_config(settings))
-    gateway = Gateway(settings)
-    service.state |= {"pool": pool, "gateway": gateway, "config_file": settings.config_file, "catalog": catalog}
+    service.state |= {"pool": pool, "gateway": service.gateway, "config_file": settings.config_file, "catalog": catalog}
     table = TableReader(settings, "deployments", listener("deployments", pool))
     for part in (
-        gateway,
+        service.gateway,
         _Logs(settings, shipper),
         _Models(pool, table),
         StatusReporter(settings, pool, service.producer),

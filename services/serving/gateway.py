@@ -1,5 +1,6 @@
 """Forwards the control plane's paths to the services that own them, over HTTP, streaming both ways."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 
 import httpx
@@ -38,6 +39,7 @@ class Gateway:
 
     def __init__(self, settings: ServingSettings) -> None:
         self._settings = settings
+        self._stopping = asyncio.Event()
         self._internal_key = settings.internal_key.get_secret_value() if settings.internal_key else None
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(settings.serving_gateway_timeout_seconds, connect=_CONNECT_SECONDS),
@@ -73,7 +75,30 @@ class Gateway:
         except httpx.TransportError as error:
             raise self._down(service, error) from error
         headers = _passed_on(answer.headers)
-        return StreamingResponse(_body(answer, service), status_code=answer.status_code, headers=headers)
+        body = _body(answer, service)
+        if answer.headers.get("content-type", "").startswith("text/event-stream"):
+            body = self._until_stopping(body)
+        return StreamingResponse(body, status_code=answer.status_code, headers=headers)
+
+    def begin_stop(self) -> None:
+        """End the event streams, which would hold the process up for ever."""
+        self._stopping.set()
+
+    async def _until_stopping(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            while True:
+                chunk = asyncio.ensure_future(anext(body, None))
+                await asyncio.wait([chunk, stopping], return_when=asyncio.FIRST_COMPLETED)
+                if not chunk.done():
+                    chunk.cancel()
+                    await asyncio.wait([chunk])
+                    return
+                if (data := chunk.result()) is None:
+                    return
+                yield data
+        finally:
+            stopping.cancel()
 
     async def fetch(self, service: str, path: str) -> httpx.Response | None:
         """A small document of another service, with our own key; None when it does not answer."""

@@ -21,7 +21,7 @@ from services.serving.columns import Columns
 from services.serving.exchange import JSON, OCTETS, Exchange
 from services.serving.inputs import Malformed, load_leniently
 from services.serving.predict_api import Authorize
-from services.serving.runtime import Array
+from services.serving.runtime import Array, RuntimeFailed
 from services.serving.served import Answer, ServedVersion
 
 _MOST_PATHS = 1000
@@ -196,11 +196,12 @@ class ProtocolV2:
         chosen = self._choose(exchange, model, version, request)
         try:
             columns = _columns(chosen.served, request, binary)
+            wanted = _wanted(chosen.served, request)
         except TrimtabError as error:
             chosen.served.measures.failed(error.code)
             raise
         answer = await self._ask(exchange, chosen, columns, started)
-        await _respond(exchange, request, answer)
+        await _respond(exchange, request, wanted, answer)
 
     def _choose(
         self, exchange: Exchange, model: str, version: str | None, request: "_Request | _SlowRequest"
@@ -287,24 +288,35 @@ def _columns(served: ServedVersion, request: "_Request | _SlowRequest", binary: 
     return served.layout.from_arrays(ordered, rows)
 
 
-async def _respond(exchange: Exchange, request: "_Request | _SlowRequest", answer: Answer) -> None:
+def _wanted(served: ServedVersion, request: "_Request | _SlowRequest") -> list[tuple[str, bool]]:
+    """(name, whether binary) of the outputs to answer with. Raises `InvalidInput`."""
+    default = bool((request.parameters or {}).get("binary_data_output", False))
+    if not request.outputs:
+        return [(name, default) for name in served.output_names]
+    wanted = [(o.name, bool((o.parameters or {}).get("binary_data", default))) for o in request.outputs]
+    if len({name for name, _ in wanted}) != len(wanted):
+        raise InvalidInput("an output is asked for twice")
+    for name, _ in wanted:
+        if name not in served.output_names:
+            known = ", ".join(served.output_names)[:500]
+            raise InvalidInput(f"output {name[:100]!r} is none of this model's: {known}")
+    return wanted
+
+
+async def _respond(
+    exchange: Exchange, request: "_Request | _SlowRequest", wanted: list[tuple[str, bool]], answer: Answer
+) -> None:
     served, batch = answer.served, answer.batch
     parameters: dict[str, Any] = {"prediction_id": answer.prediction_id(0), "route": answer.route}
     if answer.fallback:
         parameters["fallback"] = True
     names = served.output_names
-    binary_default = bool((request.parameters or {}).get("binary_data_output", False))
-    wanted = [(name, binary_default) for name in names]
-    if request.outputs:
-        wanted = [(o.name, bool((o.parameters or {}).get("binary_data", binary_default))) for o in request.outputs]
-        if len({name for name, _ in wanted}) != len(wanted):
-            raise InvalidInput("an output is asked for twice")
     outputs: list[_OutputTensor] = []
     blobs: list[bytes] = []
     stop = answer.start + answer.count
     for name, as_binary in wanted:
         if name not in names:
-            raise InvalidInput(f"output {name[:100]!r} is none of this model's: {', '.join(names)[:500]}")
+            raise RuntimeFailed(f"the fallback {served.version} has no output {name!r}")
         place = names.index(name)
         whole = batch.outputs[place]
         tensor = _OutputTensor(name, [answer.count, *whole.shape[1:]], tensors.datatype_of(whole.dtype))

@@ -126,7 +126,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
     await until(alive, 30)
     yield site
-    process.terminate()
+    process.kill()
     await asyncio.to_thread(process.wait, 20)
     server.should_exit = True
     await serving
@@ -141,6 +141,7 @@ async def test_the_gateway(site: Site, client: httpx.AsyncClient) -> None:
     await _refuses(site, client)
     await _merges(site, client)
     await _takes_the_configuration(site, client)
+    await _ends_event_streams_when_it_stops(site, client)
 
 
 async def _passes_requests_on(site: Site, client: httpx.AsyncClient) -> None:
@@ -188,6 +189,15 @@ async def _streams(site: Site, client: httpx.AsyncClient) -> None:
     async with client.stream("GET", f"{site.url}/mlops/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert await anext(answer.aiter_text()) == "data: first\n\n"
+
+
+async def _ends_event_streams_when_it_stops(site: Site, client: httpx.AsyncClient) -> None:
+    async with client.stream("GET", f"{site.url}/mlops/events") as answer:
+        chunks = answer.aiter_text()
+        assert await anext(chunks) == "data: first\n\n"
+        site.process.terminate()
+        assert [chunk async for chunk in chunks] == []
+    assert await asyncio.to_thread(site.process.wait, 20) == 0
 
 
 async def _refuses(site: Site, client: httpx.AsyncClient) -> None:

@@ -13,7 +13,7 @@ from services.kernel.errors import Overloaded, TooLarge, Unavailable
 from services.serving.blocks import RowFormat
 from services.serving.columns import Layout
 from services.serving.outputs import Meaning
-from services.serving.predlog import LogBudget, ModelLog, OverflowPolicy
+from services.serving.predlog import LogBudget, ModelLog, OverflowPolicy, Syncer
 from services.serving.segments import BlockKind, LogName, Segment, orphans
 from services.serving.shipper import Shipper
 from tests.serving_models import TABLE, VECTOR
@@ -249,3 +249,42 @@ async def test_skew_of_refused_requests_travels_without_rows(tmp_path: Path) -> 
     assert broker.batches[-1].skew == {"new-feature": 1}
     assert broker.batches[-1].rows.num_rows == 0
     assert broker.batches[-1].first_sequence == 1
+
+
+async def test_answers_wait_for_the_disk_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    syncs = 0
+    real = os.fdatasync
+
+    def counted(fd: int) -> None:
+        nonlocal syncs
+        syncs += 1
+        real(fd)
+
+    monkeypatch.setattr("os.fdatasync", counted)
+    log, syncer = model_log(tmp_path), Syncer()
+    done: list[int] = []
+    for i in range(20):
+        write(log)
+        assert log.current is not None
+        syncer.after_sync(log.current, lambda error, i=i: done.append(i if error is None else -1))  # type: ignore[misc]
+    assert done == []
+    await until(lambda: len(done) == 20)
+    assert done == list(range(20))
+    assert syncs == 1
+
+
+async def test_an_answer_whose_rows_the_disk_did_not_keep_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("os.fdatasync", broken)
+    log, syncer = model_log(tmp_path), Syncer()
+    write(log)
+    assert log.current is not None
+    errors: list[OSError | None] = []
+    syncer.after_sync(log.current, errors.append)
+    await until(lambda: errors)
+    assert errors[0] is not None
+    assert errors[0].errno == errno.EIO
