@@ -204,13 +204,19 @@ def _past(layout: CountLayout, row: Any) -> dict[str, Any]:
         "step": row.step,
         "features": {
             feature.name: {
-                **{method: _number(scores[method][number]) for method in ("psi", "kl", "wasserstein")},
+                "method": (judged := _judged_by(layout, row.method, number)),
+                "score": _number(scores[judged][number]),
+                **{method: _number(scores[method][number]) for method in METHODS},
                 "expected": _number(scores["expected"][number]),
                 "p_value": _number(scores["p_value"][number]),
             }
             for number, feature in enumerate(layout.features)
         },
     }
+
+
+def _judged_by(layout: CountLayout, method: str, number: int) -> str:
+    return "psi" if method == "wasserstein" and number >= layout.number_count else method
 
 
 def status(connection: sa.Connection) -> list[dict[str, Any]]:

@@ -174,3 +174,27 @@ def test_batches_that_no_database_could_hold_are_buried(monitor: Monitor) -> Non
     monitor.publish([odd_version, far, batch(random, 0, 5)])
     monitor.wait(lambda: monitor.counted() == 5, "the good batch is counted")
     monitor.wait(lambda: len(monitor.raw("predictions.dlq")) == 2, "two dead letters")
+
+
+def test_two_monitors_on_postgresql_share_the_work_and_survive_each_other(
+    make_monitor: Callable[..., Monitor], postgres_url: str
+) -> None:
+    one, two = (make_monitor(database_url=postgres_url) for _ in range(2))
+    names = ("a", "b", "c", "d")
+    for name in names:
+        one.register(name)
+    one.start()
+    two.start()
+    one.wait(one.ready, "the first is ready")
+    two.wait(two.ready, "the second is ready")
+    random = np.random.default_rng(9)
+    for round_number in range(12):
+        one.publish([batch(random, round_number * 100, 100, model_id=name, incarnation=name) for name in names])
+        if round_number == 5:
+            two.kill()
+    for name in names:
+        one.wait(partial(_has_counted, one, name, 1200), f"all rows of {name}", 60)
+        assert one.model(name)["repeated"] == one.model(name)["missing"] == 0
+        report = one.get(f"/mlops/models/{name}/drift")
+        assert sum(window["rows"] for window in report["history"]) == 1000
+        assert report["current"]["rows"] == 200
