@@ -116,9 +116,7 @@ class LocalStore:
     def _walk(self, folder: Path, prefix: str) -> Iterator[StoredObject]:
         try:
             with os.scandir(folder) as found:
-                entries = sorted(
-                    (entry for entry in found if entry.name[0] != "."), key=lambda entry: entry.name
-                )
+                entries = sorted((entry for entry in found if entry.name[0] != "."), key=lambda entry: entry.name)
         except (FileNotFoundError, NotADirectoryError):
             return
         for entry in entries:
@@ -129,9 +127,7 @@ class LocalStore:
                     stat = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:  # deleted since the folder was read
                     continue
-                yield StoredObject(
-                    prefix + entry.name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)
-                )
+                yield StoredObject(prefix + entry.name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
 
     def _path(self, key: str) -> Path:
         path = self._root / checked_key(key)
@@ -149,9 +145,7 @@ class LocalStore:
                 os.fsync(target.fileno())
             self._move_into_place(partial, path)
         except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
-            raise Conflict(
-                f"{key} is the folder of another artifact, or one of its folders is an artifact"
-            ) from error
+            raise Conflict(f"{key} is the folder of another artifact, or one of its folders is an artifact") from error
         except OSError as error:
             raise self._unavailable(error) from error
         finally:

@@ -85,9 +85,7 @@ class S3Store:
         except ClientError as error:
             code = _code(error)
             if code in _ABSENT | {"NoSuchBucket"}:
-                raise Misconfigured(
-                    f"there is no bucket {bucket!r} at {where}: create it or set S3_BUCKET"
-                ) from error
+                raise Misconfigured(f"there is no bucket {bucket!r} at {where}: create it or set S3_BUCKET") from error
             if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "401"):
                 raise Misconfigured(
                     f"{where} refuses these credentials for bucket {bucket!r}: check AWS_ACCESS_KEY_ID, "
@@ -95,9 +93,7 @@ class S3Store:
                 ) from error
             raise Unavailable(f"{where} answered {code} for bucket {bucket!r}") from error
         except NoCredentialsError as error:
-            raise Misconfigured(
-                "no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            ) from error
+            raise Misconfigured("no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
         except (BotoCoreError, HTTPClientError) as error:
             raise Unavailable(f"no S3 server answers at {where}: {error}") from error
         return store
