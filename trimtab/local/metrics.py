@@ -19,7 +19,10 @@ SCRAPE_TIMEOUT_SECONDS = 2.0
 
 
 class MetricsServer:
-    """Serves `/metrics` on `host:port`, asking each of `urls` (service -> base URL) at every request."""
+    """Serves `/metrics` on `host:port`, asking each of `urls` (service -> base URL) at every request.
+
+    The caller's `Authorization` is shown to the services: where they want a key, so does this page.
+    """
 
     def __init__(self, urls: Mapping[str, str], *, host: str, port: int) -> None:
         self._urls = dict(urls)
@@ -40,17 +43,26 @@ class MetricsServer:
             await self._task
 
     async def _metrics(self, request: Request) -> Response:
-        async with httpx.AsyncClient(trust_env=False, timeout=SCRAPE_TIMEOUT_SECONDS) as client:
-            pages = await asyncio.gather(*(_page(client, url) for url in self._urls.values()))
+        shown = {name: value for name, value in request.headers.items() if name == "authorization"}
+        async with httpx.AsyncClient(trust_env=False, timeout=SCRAPE_TIMEOUT_SECONDS, headers=shown) as client:
+            answers = await asyncio.gather(*(_ask(client, url) for url in self._urls.values()))
+        for answer in answers:
+            if answer is not None and answer.status_code in (401, 403):
+                headers = {
+                    name: answer.headers[name]
+                    for name in ("content-type", "www-authenticate")
+                    if name in answer.headers
+                }
+                return Response(answer.content, status_code=answer.status_code, headers=headers)
+        pages = [answer.text if answer is not None and answer.status_code == 200 else None for answer in answers]
         return Response(merge(dict(zip(self._urls, pages, strict=True))), media_type=CONTENT_TYPE_LATEST)
 
 
-async def _page(client: httpx.AsyncClient, url: str) -> str | None:
+async def _ask(client: httpx.AsyncClient, url: str) -> httpx.Response | None:
     try:
-        answer = await client.get(f"{url}/metrics")
+        return await client.get(f"{url}/metrics")
     except httpx.HTTPError:
         return None
-    return answer.text if answer.status_code == 200 else None
 
 
 class _Server(uvicorn.Server):
