@@ -37,6 +37,11 @@ TOP_CATEGORIES = 100
 MAX_ELEMENTS = 64
 """A vector or tensor with more elements is watched through its mean, std, min and max instead of each element."""
 
+SCORE_RESOLUTION = 0.001
+"""Probabilities that differ by less are not told apart by bins."""
+SUMMARY_RESOLUTION = 1e-6
+"""The same for a tensor's mean, std, min and max."""
+
 SUMMARIES: tuple[Literal["mean", "std", "min", "max"], ...] = ("mean", "std", "min", "max")
 PREDICTION, PREDICTION_SCORE = "prediction", "prediction_score"
 
@@ -176,14 +181,19 @@ def build_baseline(
         if signature.classes is not None:
             features.append(_categorical(name, LABEL, DType.STRING, _strings(predictions), None, signature.classes))
         else:
-            features.append(_numeric(name, VALUE, DType.FLOAT64, as_numbers(predictions, DType.FLOAT64)))
+            numbers = as_numbers(predictions, DType.FLOAT64)
+            features.append(
+                _numeric(name, VALUE, DType.FLOAT64, numbers, computed=1e-6 * (float(np.nanstd(numbers)) or 1))
+            )
         if labels is not None and signature.classes is not None:
             agree = pc.equal(_strings(predictions), _strings(labels))
             measured.setdefault("accuracy", pc.mean(pc.cast(agree, pa.float64())).as_py() or 0.0)
             metrics_rows = len(labels) if metrics_rows is None else metrics_rows
     if scores is not None:
         name = PREDICTION_SCORE if PREDICTION_SCORE not in taken else SCORE
-        features.append(_numeric(name, SCORE, DType.FLOAT32, as_numbers(scores, DType.FLOAT32), quantiles_only=True))
+        features.append(
+            _numeric(name, SCORE, DType.FLOAT32, as_numbers(scores, DType.FLOAT32), computed=SCORE_RESOLUTION)
+        )
     return Baseline(rows=rows, features=tuple(features), metrics=measured, metrics_rows=metrics_rows or 0)
 
 
@@ -246,7 +256,7 @@ def _watch_input(feature: Feature, values: Column) -> list[FeatureBaseline]:
             DType.FLOAT32,
             summarise(matrix, summary),
             summary=summary,
-            quantiles_only=True,
+            computed=SUMMARY_RESOLUTION,
         )
         for summary in SUMMARIES
     ]
@@ -268,13 +278,15 @@ def _numeric(
     element: int | None = None,
     summary: Literal["mean", "std", "min", "max"] | None = None,
     missing_value: float | None = None,
-    quantiles_only: bool = False,
+    computed: float | None = None,
 ) -> FeatureBaseline:
     present = numbers[~np.isnan(numbers)]
     finite = np.sort(present[np.isfinite(present)])
     distinct = np.unique(finite)
-    few = not quantiles_only and 0 < len(distinct) <= DISTINCT_VALUES and 2 * len(distinct) <= len(finite)
+    few = computed is None and 0 < len(distinct) <= DISTINCT_VALUES and 2 * len(distinct) <= len(finite)
     edges = None if few else np.unique(_quantiles(finite, np.arange(1, BINS) / BINS))
+    if edges is not None and computed is not None:
+        edges = _apart(edges, computed)
     values = distinct if few else None
     atoms, marks = (distinct, distinct) if few else _grid_marks(finite, edges)
     below = np.nextafter(atoms, atoms.dtype.type(-np.inf))
@@ -301,6 +313,19 @@ def _numeric(
         minimum=float(finite[0]) if len(finite) else None,
         maximum=float(finite[-1]) if len(finite) else None,
     )
+
+
+def _apart(edges: npt.NDArray[Any], resolution: float) -> npt.NDArray[Any]:
+    """Edges of a computed quantity: at least `resolution` apart, and half of it above the values they were taken from.
+
+    Two computations of the same row differ in the last bits (another batch size, another machine); a saturated score
+    has most of its deciles within those bits of 1. No row may change its bin by that.
+    """
+    kept: list[float] = []
+    for edge in edges.tolist():
+        if not kept or edge + resolution / 2 - kept[-1] >= resolution:
+            kept.append(edge + resolution / 2)
+    return np.unique(np.asarray(kept, edges.dtype))
 
 
 def bin_of_cell(grid: npt.ArrayLike, edges: npt.ArrayLike | None, values: npt.ArrayLike | None) -> npt.NDArray[np.intp]:

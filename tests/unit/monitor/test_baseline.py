@@ -135,3 +135,18 @@ def test_the_sample_is_bounded_and_repeatable() -> None:
     assert table.num_rows == 10
     assert table.column("x").to_pylist() == sorted(table.column("x").to_pylist())
     assert read_baseline_sample(write_baseline_sample(columns)).num_rows == 100
+
+
+def test_a_saturated_score_is_not_binned_by_the_last_bits_of_a_computation() -> None:
+    random = np.random.default_rng(0)
+    scores = np.clip(1 - random.exponential(1e-4, 2000), 0, 1).astype(np.float32)
+    signature = Signature(
+        inputs=(Feature(name="x", dtype=DType.FLOAT32),),
+        outputs=(Output(name="p", dtype=DType.FLOAT32, shape=(2,), role=OutputRole.PROBABILITIES),),
+        classes=("no", "yes"),
+    )
+    feature = build_baseline({"x": np.arange(9.0)}, signature, scores=scores).feature("prediction_score")
+    assert feature.edges is not None
+    noisy = scores + np.float32(2e-7) * random.choice([-1, 0, 1], 2000).astype(np.float32)
+    edges = np.asarray(feature.edges, np.float32)
+    assert np.array_equal(np.searchsorted(edges, noisy), np.searchsorted(edges, scores))
