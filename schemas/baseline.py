@@ -182,9 +182,9 @@ def build_baseline(
             features.append(_categorical(name, LABEL, DType.STRING, _strings(predictions), None, signature.classes))
         else:
             numbers = as_numbers(predictions, DType.FLOAT64)
-            features.append(
-                _numeric(name, VALUE, DType.FLOAT64, numbers, computed=1e-6 * (float(np.nanstd(numbers)) or 1))
-            )
+            finite = numbers[np.isfinite(numbers)]
+            spread = float(finite.std()) if len(finite) else 0.0
+            features.append(_numeric(name, VALUE, DType.FLOAT64, numbers, computed=1e-6 * (spread or 1.0)))
         if labels is not None and signature.classes is not None:
             agree = pc.equal(_strings(predictions), _strings(labels))
             measured.setdefault("accuracy", pc.mean(pc.cast(agree, pa.float64())).as_py() or 0.0)

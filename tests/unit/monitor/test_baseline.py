@@ -150,3 +150,14 @@ def test_a_saturated_score_is_not_binned_by_the_last_bits_of_a_computation() -> 
     noisy = scores + np.float32(2e-7) * random.choice([-1, 0, 1], 2000).astype(np.float32)
     edges = np.asarray(feature.edges, np.float32)
     assert np.array_equal(np.searchsorted(edges, noisy), np.searchsorted(edges, scores))
+
+
+def test_a_regression_model_has_its_predictions_watched_as_numbers() -> None:
+    values = np.random.default_rng(0).normal(size=500)
+    signature = Signature(inputs=(Feature(name="x", dtype=DType.FLOAT32),), outputs=VALUE)
+    feature = build_baseline({"x": values}, signature, predictions=values).feature("prediction")
+    assert feature.column == "y:value"
+    assert feature.edges is not None
+    assert len(feature.edges) == 9
+    empty = build_baseline({"x": values}, signature, predictions=[]).feature("prediction")
+    assert empty.rows == 0
