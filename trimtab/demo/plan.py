@@ -39,6 +39,7 @@ class Plan:
             "TRIMTAB_LOOP_CANARY_REQUESTS": "20",
             "TRIMTAB_LOOP_CANARY_MAX_SECONDS": "60",
             "TRIMTAB_LOOP_TICK_SECONDS": "0.2",
+            "TRIMTAB_SERVING_STATUS_SECONDS": "1",
         }
 
 
