@@ -48,7 +48,7 @@ def running_s3_server(directory: Path) -> Iterator[S3Server]:
     flags = [f"-{name}.port={plain}" for name, (plain, _) in chosen.items()]
     flags += [f"-{name}.port.grpc={grpc}" for name, (_, grpc) in chosen.items() if name != "webdav"]
     flags += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]
-    flags += ["-master.telemetry=false", "-volume.preStopSeconds=0", "-volume.max=50"]
+    flags += ["-master.telemetry=false", "-volume.preStopSeconds=0", "-volume.max=1000"]
     flags += [f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", f"-dir={directory}"]
     keys = {"AWS_ACCESS_KEY_ID": server.access_key, "AWS_SECRET_ACCESS_KEY": server.secret_key}
     weed = Path(sysconfig.get_path("scripts")) / "weed"
@@ -80,9 +80,7 @@ def _takes_objects(server: S3Server, process: subprocess.Popen[bytes], directory
 
     def ready() -> bool:
         if process.poll() is not None:
-            raise RuntimeError(
-                "the S3 server ended: " + (directory / "weed.log").read_text("utf-8", "replace")[-2000:]
-            )
+            raise RuntimeError("the S3 server ended: " + (directory / "weed.log").read_text("utf-8", "replace")[-2000:])
         try:
             client.create_bucket(Bucket="ready")
             client.put_object(Bucket="ready", Key="ready", Body=b"ready")
