@@ -1,8 +1,10 @@
 """How a model is watched: the requirements' monitoring document, and the plan that the monitor makes of it."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, HttpUrl, SecretStr
+from pydantic import BeforeValidator, Field, HttpUrl, SecretStr, model_validator
 
 from schemas.base import StrictDocument
 from services.monitor.drift import Method
@@ -24,14 +26,32 @@ def _spelled(method: object) -> object:
     return _SPELLINGS.get(name, name)
 
 
+DEFAULT_THRESHOLDS: Mapping[str, float] = MappingProxyType(
+    {"psi": 0.1, "kl": 0.05, "kl_reverse": 0.05, "jensen_shannon": 0.01, "wasserstein": 0.1}
+)
+"""What counts as large, where the document does not say. A small shift with a PSI of 0.1 has about half of that as KL, and
+0.1 / (8 ln 2) as Jensen-Shannon in bits; Wasserstein is in standard deviations."""
+
+
 class DriftDetection(StrictDocument):
-    """`threshold` applies to the debiased score; `window_size` in rows; `significance` is the false-alarm promise."""
+    """`threshold` applies to the debiased score and defaults by method; `window_size` in rows.
+
+    `significance` is the false-alarm promise of a window.
+    """
 
     enabled: bool = True
     method: Annotated[Method, BeforeValidator(_spelled)] = "psi"
     threshold: float = Field(default=0.1, gt=0, le=100)
     window_size: int = Field(default=1000, ge=50, le=10_000_000)
     significance: float = Field(default=0.05, gt=0, lt=0.5)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _threshold_of_the_method(cls, document: object) -> object:
+        if not isinstance(document, dict) or document.get("threshold") is not None:
+            return document
+        method = _spelled(document.get("method", "psi"))
+        return {**document, "threshold": DEFAULT_THRESHOLDS.get(str(method), DEFAULT_THRESHOLDS["psi"])}
 
 
 class PerformanceTracking(StrictDocument):
