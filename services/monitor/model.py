@@ -29,8 +29,8 @@ def _spelled(method: object) -> object:
 DEFAULT_THRESHOLDS: Mapping[str, float] = MappingProxyType(
     {"psi": 0.1, "kl": 0.05, "kl_reverse": 0.05, "jensen_shannon": 0.01, "wasserstein": 0.1}
 )
-"""What counts as large, where the document does not say. A small shift with a PSI of 0.1 has about half of that as KL, and
-0.1 / (8 ln 2) as Jensen-Shannon in bits; Wasserstein is in standard deviations."""
+"""What counts as large, where the document does not say. A small shift with a PSI of 0.1 has about half of that as KL
+and 0.1 / (8 ln 2) as Jensen-Shannon in bits; Wasserstein is in standard deviations."""
 
 
 class DriftDetection(StrictDocument):
