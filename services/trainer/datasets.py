@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from schemas.features import Signature
 from schemas.jobs import DatasetConfig, Holdout, TrainingJob
 from services.kernel.errors import InvalidInput
-from services.trainer.inference import infer_inputs, probabilities_signature
+from services.trainer.inference import check_classes, infer_inputs, probabilities_signature
 from services.trainer.labelled import LabelledRows
 from services.trainer.reading import Locate, read_rows
 from services.trainer.splitting import held_out, stratified_split
@@ -161,11 +161,7 @@ def load(job: TrainingJob, locate: Locate) -> TrainingData:
             f"stratified by label with seed {job.training_config.seed}, validate the model."
         )
     classes = tuple(sorted(training.labels.unique().to_pylist()))
-    if len(classes) < 2:
-        raise InvalidInput(
-            f"datasetConfig.labelColumn: the training rows have only the class {classes[0]!r}; a classifier needs two",
-            field="datasetConfig.labelColumn",
-        )
+    check_classes(classes)
     inputs, notes = infer_inputs(training.features)
     return TrainingData(
         signature=probabilities_signature(inputs, classes),

@@ -25,6 +25,7 @@ from services.trainer.endings import end_cancelled, give_back, publish, settle, 
 from services.trainer.executors import Executor
 from services.trainer.model import Claim
 from services.trainer.outcome import Lost, Rejected, Verdict, judge_exit
+from services.trainer.patience import patiently
 from services.trainer.preparation import prepare
 from services.trainer.settings import TrainerSettings
 from services.trainer.workspace import EpochReport
@@ -174,10 +175,11 @@ class Dispatcher:
 
     async def _train(self, claim: Claim, folder: Path, on_epoch: Callable[[EpochReport], None]) -> Verdict:
         try:
-            store = await asyncio.to_thread(self._open_store)
-            await asyncio.to_thread(prepare, claim, folder, store, self._settings)
+            patience_seconds = self._settings.trainer_store_patience_seconds
+            store = await patiently(patience_seconds, self._open_store)
+            await patiently(patience_seconds, prepare, claim, folder, store, self._settings)
             ended = await self._executor.run(folder, on_epoch)
-            return await asyncio.to_thread(judge_exit, claim, folder, ended, store)
+            return await patiently(patience_seconds, judge_exit, claim, folder, ended, store)
         except Unavailable as error:
             return Lost(error.detail)
         except TrimtabError as error:

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from schemas.features import DType, Signature
 from services.trainer.encoding import Encoding, Matrix, feeds
 from services.trainer.errors import ExportFailed
-from services.trainer.inference import PROBABILITIES
+from services.trainer.inference import INTERNAL_PREFIX, PROBABILITIES
 
 OPSET = 18
 ML_OPSET = 3
@@ -25,8 +25,9 @@ IR_VERSION = 9
 TOLERANCE = 1e-4
 """Largest difference of a probability between the graph and the network that trained it."""
 
-ENCODED = "encoded"
-NETWORK_PREFIX = "network/"
+ENCODE_PREFIX = INTERNAL_PREFIX + "encode/"
+NETWORK_PREFIX = INTERNAL_PREFIX + "network/"
+ENCODED = ENCODE_PREFIX + "row"
 
 _ELEMENT_TYPES = {DType.FLOAT32: TensorProto.FLOAT, DType.STRING: TensorProto.STRING, DType.BOOL: TensorProto.BOOL}
 
@@ -39,13 +40,13 @@ class _Nodes:
         self.constants: list[onnx.TensorProto] = []
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
-        self.constants.append(numpy_helper.from_array(value, name))
-        return name
+        self.constants.append(numpy_helper.from_array(value, ENCODE_PREFIX + name))
+        return ENCODE_PREFIX + name
 
     def add(self, operator: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: Any) -> str:
-        node = helper.make_node(operator, list(inputs), [output], name=output, domain=domain, **attributes)
-        self.nodes.append(node)
-        return output
+        name = ENCODE_PREFIX + output
+        self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, domain=domain, **attributes))
+        return name
 
 
 def build(network: onnx.ModelProto, encoding: Encoding, signature: Signature) -> bytes:
@@ -76,19 +77,19 @@ def build(network: onnx.ModelProto, encoding: Encoding, signature: Signature) ->
 def _encode(nodes: _Nodes, encoding: Encoding) -> None:
     parts: list[str] = []
     if encoding.numbers:
-        joined = nodes.add("Concat", encoding.numbers, "encode/numbers", axis=1)
-        centred = nodes.add("Sub", [joined, nodes.constant("encode/means", encoding.means)], "encode/centred")
-        deviations = nodes.constant("encode/deviations", encoding.deviations)
-        scaled = nodes.add("Div", [centred, deviations], "encode/scaled")
-        missing = nodes.add("IsNaN", [scaled], "encode/missing")
-        zero = nodes.constant("encode/zero", np.zeros((), np.float32))
-        parts.append(nodes.add("Where", [missing, zero, scaled], "encode/imputed"))
+        joined = nodes.add("Concat", encoding.numbers, "numbers", axis=1)
+        centred = nodes.add("Sub", [joined, nodes.constant("means", encoding.means)], "centred")
+        deviations = nodes.constant("deviations", encoding.deviations)
+        scaled = nodes.add("Div", [centred, deviations], "scaled")
+        missing = nodes.add("IsNaN", [scaled], "missing")
+        zero = nodes.constant("zero", np.zeros((), np.float32))
+        parts.append(nodes.add("Where", [missing, zero, scaled], "imputed"))
     if encoding.flags:
-        flags = nodes.add("Concat", encoding.flags, "encode/booleans", axis=1)
-        parts.append(nodes.add("Cast", [flags], "encode/flags", to=TensorProto.FLOAT))
+        flags = nodes.add("Concat", encoding.flags, "booleans", axis=1)
+        parts.append(nodes.add("Cast", [flags], "flags", to=TensorProto.FLOAT))
     if encoding.categories:
         parts.append(_one_hot(nodes, encoding.categories))
-    nodes.add("Concat", parts, ENCODED, axis=1)
+    nodes.add("Concat", parts, "row", axis=1)
 
 
 def _one_hot(nodes: _Nodes, categories: dict[str, tuple[str, ...]]) -> str:
@@ -101,17 +102,17 @@ def _one_hot(nodes: _Nodes, categories: dict[str, tuple[str, ...]]) -> str:
         place = nodes.add(
             "LabelEncoder",
             [name],
-            f"encode/place/{name}",
+            f"place/{name}",
             domain="ai.onnx.ml",
             keys_strings=list(known),
             values_int64s=list(range(len(known))),
             default_int64=len(known),
         )
         rows = np.concatenate([np.eye(len(known), dtype=np.float32), np.zeros((1, len(known)), np.float32)])
-        table = nodes.constant(f"encode/rows/{name}", rows)
-        parts.append(nodes.add("Gather", [table, place], f"encode/category/{name}", axis=0))
-    joined = nodes.add("Concat", parts, "encode/joined", axis=2)
-    return nodes.add("Flatten", [joined], "encode/categories")
+        table = nodes.constant(f"rows/{name}", rows)
+        parts.append(nodes.add("Gather", [table, place], f"category/{name}", axis=0))
+    joined = nodes.add("Concat", parts, "joined", axis=2)
+    return nodes.add("Flatten", [joined], "categories")
 
 
 def _prefixed(network: onnx.ModelProto) -> onnx.GraphProto:

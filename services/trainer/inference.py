@@ -8,11 +8,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.features import DType, Feature, Output, OutputRole, Signature
+from services.kernel.errors import InvalidInput
 
 MAX_CATEGORIES = 256
 """Most frequent values of a string feature that the network can tell apart; the rest are treated as unseen."""
 
 PROBABILITIES = "probabilities"
+INTERNAL_PREFIX = "trimtab:"
+"""Names inside the graph begin with this; a feature's may not."""
+MAX_NAME = 256
+MAX_CLASSES = 1_000
+"""Classes of a classifier; more mean that the label column holds something else."""
 
 
 def infer_inputs(features: pa.Table) -> tuple[tuple[Feature, ...], tuple[str, ...]]:
@@ -20,6 +26,7 @@ def infer_inputs(features: pa.Table) -> tuple[tuple[Feature, ...], tuple[str, ..
     inputs: list[Feature] = []
     notes: list[str] = []
     for name in features.column_names:
+        _check_name(name)
         column = features.column(name)
         nullable = column.null_count > 0
         if pa.types.is_boolean(column.type):
@@ -44,6 +51,31 @@ def probabilities_signature(inputs: tuple[Feature, ...], classes: tuple[str, ...
     """The signature of a classifier over `classes` with one output, `probabilities` `[batch, len(classes)]`."""
     output = Output(name=PROBABILITIES, dtype=DType.FLOAT32, shape=(len(classes),), role=OutputRole.PROBABILITIES)
     return Signature(inputs=inputs, outputs=(output,), classes=classes)
+
+
+def check_classes(classes: tuple[str, ...]) -> None:
+    """Raise `InvalidInput` unless a classifier can tell these apart."""
+    field = "datasetConfig.labelColumn"
+    if len(classes) < 2:
+        raise InvalidInput(
+            f"{field}: the training rows have only the class {classes[0]!r}; a classifier needs two", field=field
+        )
+    if len(classes) > MAX_CLASSES:
+        raise InvalidInput(
+            f"{field}: the training rows have {len(classes)} different labels, more than {MAX_CLASSES}; "
+            "is this the column of the class?",
+            field=field,
+        )
+
+
+def _check_name(name: str) -> None:
+    if not 1 <= len(name) <= MAX_NAME or name == PROBABILITIES or name.startswith(INTERNAL_PREFIX):
+        raise InvalidInput(
+            f"datasetConfig.trainPath: no feature can be called {name[:40]!r}; rename the column or name it in "
+            "dropColumns",
+            field="datasetConfig.trainPath",
+            column=name[:MAX_NAME],
+        )
 
 
 def _categories(column: pa.ChunkedArray) -> tuple[tuple[str, ...], int]:

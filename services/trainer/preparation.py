@@ -1,6 +1,7 @@
 """From a claim to a folder that a child can work in: artifacts fetched and verified, the task written."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -20,10 +21,11 @@ CHAMPION_NAME = "champion"
 
 
 def prepare(claim: Claim, folder: Path, store: ArtifactStore, settings: TrainerSettings) -> None:
-    """Make and fill `folder`. Blocks. Raises `InvalidInput` naming the field whose artifact is not there,
+    """Make `folder` anew and fill it. Blocks. Raises `InvalidInput` naming the field whose artifact is not there,
     `IntegrityFailed`, and `Unavailable` when the store is away."""
     check_paths(claim.job, settings.data_roots)
     inputs = folder / INPUTS_NAME
+    shutil.rmtree(folder, ignore_errors=True)
     inputs.mkdir(parents=True)
     task = Task(
         job_id=claim.job_id,

@@ -20,6 +20,8 @@ class TrainerSettings(Settings):
     """How far a child steps back behind other processes, serving above all (`nice`)."""
     trainer_attempts: int = Field(default=2, ge=1, le=20)
     """Starts of a job whose child or trainer died; a job that fails by itself is not tried again."""
+    trainer_store_patience_seconds: float = Field(default=300.0, ge=0)
+    """How long a job waits for an artifact store that is away, before the attempt counts as lost."""
     trainer_lease_seconds: float = Field(default=15.0, ge=1)
     """A running job that no trainer has confirmed for so long is taken from it."""
     trainer_job_timeout_seconds: float = Field(default=6 * 3600.0, gt=0)

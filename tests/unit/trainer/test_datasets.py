@@ -107,10 +107,14 @@ def test_held_out_rows_and_the_rest_join_with_labels_mapped_already(folder: Path
         ({"dropColumns": ["size", "kind", "level"]}, None, "no feature column"),
         ({"validationPath": "{folder}/other.csv"}, "datasetConfig.validationPath", "column 'kind' of the training"),
         ({"holdout": {"path": "{folder}/train.csv"}}, "holdout.idColumn", "no column 'prediction_id'"),
+        ({"trainPath": "{folder}/names.csv"}, "datasetConfig.trainPath", "no feature can be called 'probabilities'"),
+        ({"trainPath": "{folder}/many.csv"}, "datasetConfig.labelColumn", "1100 different labels"),
     ],
 )
 def test_what_is_wrong_names_the_field(folder: Path, dataset: dict[str, Any], field: str | None, says: str) -> None:
     (folder / "other.csv").write_text("size,attack\n1,x\n")
+    (folder / "names.csv").write_text("probabilities,level,attack\n1,1,x\n2,2,y\n3,3,x\n4,4,y\n")
+    (folder / "many.csv").write_text("x,level,attack\n" + "".join(f"{i},1,{i % 1100}\n" for i in range(2200)))
     for name, value in dataset.items():
         if isinstance(value, str):
             dataset[name] = value.format(folder=folder)
