@@ -18,7 +18,17 @@ from trimtab import calls
 from trimtab.calls import Call
 from trimtab.errors import Unfinished
 from trimtab.event_stream import EventReader, ServerEvent
-from trimtab.surface import ENDED, Surface, answer_of, authorization, base_url, refusal, unreachable, uses_proxies
+from trimtab.surface import (
+    ENDED,
+    Surface,
+    answer_of,
+    authorization,
+    base_url,
+    redirected,
+    refusal,
+    unreachable,
+    uses_proxies,
+)
 
 
 class Client(Surface[Any]):
@@ -36,7 +46,6 @@ class Client(Surface[Any]):
             base_url=self.url,
             headers=authorization(api_key),
             timeout=timeout_seconds,
-            follow_redirects=True,
             trust_env=uses_proxies(self.url),
         )
 
@@ -54,21 +63,31 @@ class Client(Surface[Any]):
 
     def send(self, call: Call) -> Any:
         """Send any call; the JSON of its answer (text where it is not JSON, None where it is empty)."""
+        url = self._upload_url(call) if call.files else call.path
         with ExitStack() as stack:
             files = [("model", (name, stack.enter_context(path.open("rb")))) for name, path in call.files]
-            try:
-                response = self._http.request(
+            return answer_of(
+                self._request(
                     call.method,
-                    call.path,
+                    url,
                     params=dict(call.query),
                     headers=dict(call.headers),
                     json=call.body,
                     data=dict(call.form) or None,
                     files=files or None,
                 )
-            except httpx.HTTPError as error:
-                raise unreachable(self.url, error) from error
-        return answer_of(response)
+            )
+
+    def _upload_url(self, call: Call) -> str:
+        """Where an upload goes: asked for without the body, since the gateway only says who takes it (307)."""
+        answer = self._request(call.method, call.path, content=b"")
+        return redirected(self.url, answer) or call.path
+
+    def _request(self, method: str, url: str, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, url, **options)
+        except httpx.HTTPError as error:
+            raise unreachable(self.url, error) from error
 
     def wait_job(
         self,

@@ -255,6 +255,16 @@ def answer_of(response: httpx.Response) -> Any:
     return response.text
 
 
+def redirected(url: str, response: httpx.Response) -> str | None:
+    """Where `response` sends the caller of `url`, or None. Raises `Unavailable` for another host: keys stay here."""
+    if response.status_code not in (307, 308):
+        return None
+    target = urlsplit(response.headers["location"])
+    if target.hostname is not None and target.hostname != urlsplit(url).hostname:
+        raise Unavailable(f"{url} sends uploads to {target.netloc}, another host: give that as the url")
+    return target.geturl()
+
+
 def refusal(status: int, body: bytes, request: httpx.Request) -> TrimtabError:
     """The error that a refused `request` is."""
     return error_of(status, body, f"{request.method} {request.url.path}")

@@ -1,5 +1,6 @@
 """The story, played for real: what it told, and what stands when it is over."""
 
+import json
 from datetime import datetime
 
 import pytest
@@ -60,7 +61,7 @@ def test_why_tells_the_same_chain(demo: Demo) -> None:
 
 def test_the_commands_show_what_stands(demo: Demo) -> None:
     challenger = demo.line("result")["challenger"]
-    (model,) = demo.trimtab("models", "list")["models"]
+    (model,) = [m for m in demo.trimtab("models", "list")["models"] if m["model_id"] == MODEL_ID]
     assert model["production"]["version"] == challenger
     assert {job["state"] for job in demo.trimtab("jobs")["jobs"]} == {"succeeded"}
     assert demo.trimtab("loop", "status", MODEL_ID)["serving_version"] == challenger
@@ -68,6 +69,18 @@ def test_the_commands_show_what_stands(demo: Demo) -> None:
     assert demo.trimtab("dlq", "list", "--kafka", demo.line("kept")["kafka"])["letters"] == []
     doctor = demo.trimtab("doctor")
     assert doctor["healthy"], doctor
+
+
+def test_a_model_file_is_registered_from_the_command_line(demo: Demo) -> None:
+    with Client(demo.url) as client:
+        version = client.version(MODEL_ID, demo.line("result")["champion"])
+    graph = demo.folder / "artifacts" / version["artifact"] / "model.onnx"
+    about = demo.folder / "about.json"
+    about.write_text(json.dumps({"classes": version["signature"]["classes"], "metrics": {"accuracy": 0.9}}))
+    told = demo.trimtab("models", "register", str(graph), "--model-id", "a-copy", "--metadata", str(about))
+    assert (told["model_id"], told["stage"], told["metrics"]) == ("a-copy", "draft", {"accuracy": 0.9})
+    assert len(told["signature"]["inputs"]) == 41
+    assert told["content_digest"] == version["content_digest"]
 
 
 def test_a_file_of_rows_is_predicted_and_labelled(demo: Demo) -> None:

@@ -27,8 +27,8 @@ def shown(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page
 
 def test_versions_and_stages(shown: Page, demo: Demo) -> None:
     result = demo.line("result")
-    rows = shown.texts("tr.version")
-    assert shown.texts("section.model h2 code") == [MODEL_ID]
+    rows = [row for row in shown.texts("tr.version") if result["challenger"] in row or result["champion"] in row]
+    assert MODEL_ID in shown.texts("section.model h2 code")
     assert result["challenger"] in rows[0]
     assert "production" in rows[0]
     assert result["champion"] in rows[1]
@@ -78,7 +78,7 @@ def test_it_follows_the_traffic_by_itself(shown: Page, demo: Demo) -> None:
 
         def busy() -> bool:
             client.predict_batch(MODEL_ID, [row] * 10)
-            return shown.texts(".rate") != ["0"]
+            return any(rate != "0" for rate in shown.texts(".rate"))
 
         until_sync(busy, 20, "a rate above 0 on the page")
 

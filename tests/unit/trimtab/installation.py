@@ -30,6 +30,7 @@ class Installation:
 
     url: str = ""
     answers: dict[tuple[str, str], tuple[int, str, bytes]] = field(default_factory=dict)
+    locations: dict[str, str] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
 
     def answer(self, method: str, path: str, document: Any, status: int = 200) -> None:
@@ -57,6 +58,8 @@ def running() -> Iterator[Installation]:
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
+            if location := installation.locations.get(asked.path):
+                self.send_header("Location", location)
             self.end_headers()
             self.wfile.write(body)
 

@@ -128,10 +128,39 @@ def test_a_folder_is_uploaded_with_its_relative_names(installation: Installation
     installation.answer("POST", "/mlops/models", {"version": "1.0.0"}, status=201)
     with Client(installation.url) as client:
         client.register_model(tmp_path, model_id="m", metrics={"accuracy": 0.9})
-    body = installation.asked[0].body
+    body = installation.asked[-1].body
     assert b'filename="model.onnx"' in body
     assert b'filename="extra/notes.txt"' in body
     assert b'{"model_id": "m", "metrics": {"accuracy": 0.9}}' in body
+
+
+@pytest.mark.parametrize("use_async", [False, True])
+async def test_an_upload_goes_where_the_gateway_says_with_the_key(
+    installation: Installation, tmp_path: Path, use_async: bool
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    installation.answer("POST", "/registry/models", {"version": "1.0.0"}, status=201)
+    installation.answer("POST", "/mlops/models", {}, status=307)
+    installation.locations["/mlops/models"] = f"{installation.url}/registry/models"
+    if use_async:
+        async with AsyncClient(installation.url, api_key="tt_3") as client:
+            found = await client.register_model(tmp_path, model_id="m")
+    else:
+        with Client(installation.url, api_key="tt_3") as client:
+            found = client.register_model(tmp_path, model_id="m")
+    assert found == {"version": "1.0.0"}
+    asked, sent = installation.asked
+    assert asked.body == b""
+    assert sent.headers["Authorization"] == "Bearer tt_3"
+    assert b"graph" in sent.body
+
+
+def test_an_upload_is_never_sent_to_another_host(installation: Installation, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    installation.answer("POST", "/mlops/models", {}, status=307)
+    installation.locations["/mlops/models"] = "http://registry.example/mlops/models"
+    with Client(installation.url) as client, pytest.raises(Unavailable, match=r"registry\.example"):
+        client.register_model(tmp_path, model_id="m")
 
 
 @pytest.mark.parametrize("name", ["nothing", "empty"])
