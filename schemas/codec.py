@@ -8,7 +8,6 @@ from schemas.base import Message
 from schemas.envelope import ARROW_STREAM, JSON
 from schemas.predictions import BadBatch, PredictionBatch
 
-
 M = TypeVar("M", bound=Message)
 
 

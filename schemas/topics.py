@@ -103,7 +103,7 @@ TOPICS: tuple[Topic, ...] = (
         partitions=1,
         compacted=True,
     ),
-    Topic("alerts", (events.Alert,), events.Alert, "monitor, loop", "alert sender"),
+    Topic("alerts", (events.Alert,), events.Alert, "registry, monitor, loop", "alert sender"),
 )
 
 BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -48,11 +49,11 @@ class Database:
 
     async def write(self, fn: Callable[[sa.Connection], T]) -> T:
         """Run `fn` in one transaction on the writer thread; raises what `fn` raises, or `DatabaseUnavailable`."""
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._transaction, self._write_engine, fn)
+        return await self._run(self._writer, self._write_engine, fn)
 
     async def read(self, fn: Callable[[sa.Connection], T]) -> T:
         """Run `fn` on a reader thread. It sees every write committed before."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._transaction, self._read_engine, fn)
+        return await self._run(self._readers, self._read_engine, fn)
 
     def write_now(self, fn: Callable[[sa.Connection], T]) -> T:
         """`write` for threads without an event loop."""
@@ -80,6 +81,10 @@ class Database:
             if error.connection_invalidated:
                 raise DatabaseUnavailable(f"the database of {self.schema} closed the connection") from error
             raise
+
+    async def _run(self, threads: ThreadPoolExecutor, engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:
+        context = copy_context()  # the current span and cause go with the work to its thread
+        return await asyncio.get_running_loop().run_in_executor(threads, context.run, self._transaction, engine, fn)
 
     def _transaction(self, engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:
         with self.translated(), engine.begin() as connection:

@@ -90,12 +90,12 @@ def configure(service: str, level: str, otlp_endpoint: str | None) -> None:
     root.setLevel(level.upper())
     for noisy in ("aiokafka", "botocore", "boto3", "urllib3", "httpx", "httpcore", "uvicorn.access", "alembic"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+    provider = TracerProvider(resource=Resource.create({"service.name": f"trimtab-{service}"}))
     if otlp_endpoint:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-        provider = TracerProvider(resource=Resource.create({"service.name": f"trimtab-{service}"}))
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{otlp_endpoint.rstrip('/')}/v1/traces")))
-        trace.set_tracer_provider(provider)
+    trace.set_tracer_provider(provider)
 
 
 def tracer() -> trace.Tracer:

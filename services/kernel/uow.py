@@ -13,6 +13,7 @@ from schemas.base import Message
 from schemas.codec import encode
 from schemas.envelope import Envelope, new_id, to_headers
 from schemas.topics import topic_of
+from services.kernel import causation
 from services.kernel.db import Database
 from services.kernel.tables import outbox, revisions
 from services.kernel.telemetry import current_traceparent
@@ -101,8 +102,12 @@ class Work:
         self.relay: Wakeable | None = None
 
     async def run(self, fn: Callable[[UnitOfWork], T], *, cause: Envelope | None = None) -> T:
-        """`fn(uow)` in one transaction on the writer thread; its events are published soon after the commit."""
-        result = await self.db.write(lambda connection: self.within(connection, fn, cause))
+        """`fn(uow)` in one transaction on the writer thread; its events are published soon after the commit.
+
+        Their cause is `cause`, or the one that the HTTP request being answered names.
+        """
+        because = cause or causation.current()
+        result = await self.db.write(lambda connection: self.within(connection, fn, because))
         if self.relay is not None:
             self.relay.wake()
         return result

@@ -133,7 +133,9 @@ class Driver:
         if cycle.challenger_version is None:
             return  # the registry has not registered it yet
         challenger = cycle.challenger_version
-        await self._peers.promote(cycle.model_id, challenger, "staging", _reason(cycle), f"{cycle.cycle_id}-staging")
+        await self._peers.promote(
+            cycle.model_id, challenger, "staging", _reason(cycle), f"{cycle.cycle_id}-staging", cycle.cause
+        )
         before = await self._work.db.read(lambda connection: _traffic(connection, cycle))
         revision = await self._peers.deploy(
             cycle.model_id,
@@ -141,6 +143,7 @@ class Driver:
             canary=self._settings.loop_canary_percent,
             reason=_reason(cycle),
             key=f"{cycle.cycle_id}-canary",
+            cause=cycle.cause,
         )
         await self._step(
             cycle,
@@ -179,6 +182,7 @@ class Driver:
             canary=None,
             reason=_reason(cycle),
             key=f"{cycle.cycle_id}-rollout",
+            cause=cycle.cause,
         )
         await self._step(
             cycle, LoopStep.ROLLING_OUT, verdict.explanation, facts=verdict.facts, deployment_revision=revision
@@ -198,6 +202,7 @@ class Driver:
             "production",
             _reason(cycle),
             f"{cycle.cycle_id}-production",
+            cycle.cause,
         )
         seconds = _age(cycle, whole=True)
         await self._step(
@@ -211,7 +216,12 @@ class Driver:
 
     async def _roll_back(self, cycle: Cycle, why: str) -> None:
         await self._peers.deploy(
-            cycle.model_id, cycle.champion_version, canary=None, reason=_reason(cycle), key=f"{cycle.cycle_id}-rollback"
+            cycle.model_id,
+            cycle.champion_version,
+            canary=None,
+            reason=_reason(cycle),
+            key=f"{cycle.cycle_id}-rollback",
+            cause=cycle.cause,
         )
         await self._step(cycle, LoopStep.ROLLED_BACK, f"{why}; all traffic is back on {cycle.champion_version}")
 

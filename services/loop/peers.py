@@ -5,6 +5,8 @@ from typing import Any
 
 import httpx
 
+from schemas.envelope import Envelope
+from services.kernel import causation
 from services.kernel.errors import Conflict, InvalidInput, Unavailable
 from services.loop.settings import LoopSettings
 
@@ -50,23 +52,32 @@ class Peers:
         found = await self._send("GET", f"{self._registry}/mlops/models/{model_id}/{version}")
         return str(found["stage"])
 
-    async def promote(self, model_id: str, version: str, stage: str, comment: str, key: str) -> None:
+    async def promote(
+        self, model_id: str, version: str, stage: str, comment: str, key: str, cause: Envelope | None
+    ) -> None:
         """Move a version to `stage`; a version that is there already stays."""
         if await self.stage_of(model_id, version) == stage:
             return
         url = f"{self._registry}/mlops/models/{model_id}/{version}/promote"
-        await self._post(url, {"stage": stage, "comment": comment}, key)
+        await self._post(url, {"stage": stage, "comment": comment}, key, cause)
 
-    async def deploy(self, model_id: str, version: str, *, canary: float | None, reason: str, key: str) -> int:
+    async def deploy(
+        self, model_id: str, version: str, *, canary: float | None, reason: str, key: str, cause: Envelope | None
+    ) -> int:
         """Route traffic to a version, all of it or `canary` percent. Returns the deployment's revision."""
         body: dict[str, Any] = {"model_id": model_id, "version": version, "reason": reason}
         if canary is not None:
             body["canary"] = canary
-        answer = await self._post(f"{self._registry}/mlops/deploy", body, key)
+        answer = await self._post(f"{self._registry}/mlops/deploy", body, key, cause)
         return int(answer["revision"])
 
-    async def _post(self, url: str, body: dict[str, Any], key: str | None = None) -> dict[str, Any]:
-        return await self._send("POST", url, json=body, headers={"Idempotency-Key": key} if key else {})
+    async def _post(
+        self, url: str, body: dict[str, Any], key: str | None = None, cause: Envelope | None = None
+    ) -> dict[str, Any]:
+        headers = {"Idempotency-Key": key} if key else {}
+        if cause is not None:
+            headers[causation.HEADER] = causation.to_header(cause)
+        return await self._send("POST", url, json=body, headers=headers)
 
     async def _send(self, method: str, url: str, **options: Any) -> dict[str, Any]:
         try:

@@ -26,6 +26,7 @@ from schemas.events import (
     LabelsObserved,
     LoadedVersion,
     LoopStepped,
+    ModelPromoted,
     ReplicaStatus,
     SignalState,
     Window,
@@ -292,6 +293,9 @@ async def test_a_better_challenger_is_rolled_out_and_promoted(world: World) -> N
     by_id = {envelope.id for envelope, _ in told}
     assert {envelope.correlation_id for envelope, message in told[:3]} == {signal.id}
     assert all(envelope.causation_id in by_id for envelope, _ in told[1:3])
+    moved = [envelope for envelope, message in await world.heard(ModelPromoted) if message.version == challenger]
+    assert {envelope.correlation_id for envelope in moved} == {told[3][0].correlation_id}
+    assert all(envelope.causation_id in by_id for envelope in moved), "an HTTP call names its cause as well"
     await world.drift(challenger)
     assert (await world.cycle())["cycle_id"] == cycle["cycle_id"], "the cool-down holds"
 

@@ -1,17 +1,21 @@
 """What every request passes first: Host and Origin, the body's size and kind, and headers that browsers obey."""
 
+from contextlib import AbstractContextManager, nullcontext
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.kernel import causation
 from services.kernel.errors import TooLarge, TrimtabError, UnsupportedMedia
 from services.kernel.http.problems import problem, problem_of, status_of
 from services.kernel.settings import SERVICES, Settings
+from services.kernel.telemetry import context_of, tracer
 
 READABLE = ("application/json", "application/problem+json", "multipart/form-data", "application/x-tar", "text/")
 SAFE = ("GET", "HEAD", "OPTIONS")
+UNTRACED = ("/healthz", "/readyz", "/metrics")
 
 
 def allowed_hosts(settings: Settings) -> frozenset[str]:
@@ -41,8 +45,10 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
+        body = receive if unbounded else self._bounded(receive)
         try:
-            await self._app(scope, receive if unbounded else self._bounded(receive), _with_headers(send))
+            with _traced(scope, headers), causation.because_of(causation.from_header(headers.get(causation.HEADER))):
+                await self._app(scope, body, _with_headers(send))
         except _BodyTooLarge:
             await problem_of(self._too_large())(scope, receive, send)
 
@@ -101,6 +107,17 @@ class _BodyTooLarge(HTTPException):
 
     def __init__(self, error: TooLarge) -> None:
         super().__init__(status_of(error), error.detail)
+
+
+def _traced(scope: Scope, headers: Headers) -> AbstractContextManager[object]:
+    """A span that goes on with the caller's trace; none for what orchestrators ask all the time."""
+    if scope["path"] in UNTRACED:
+        return nullcontext()
+    return tracer().start_as_current_span(
+        f"HTTP {scope['method']}",
+        context=context_of(headers.get("traceparent")),
+        attributes={"url.path": scope["path"]},
+    )
 
 
 def _host_name(netloc: str) -> str:
