@@ -1,8 +1,8 @@
 """Requests per second of the public port: `/v2` JSON, one row of 20 floats, MLP 64-32 -> 6, one worker, prediction log
 on, a real broker running, the load generator on the same cores.
 
-Run: `python -m bench.serving [--seconds N] [--peers]`. Beside it, in the same run: the bare loop, and with `--peers`
-MLServer in an environment of its own under `bench/peers/.mlserver`, which is made when it is not there.
+Run: `python -m bench.serving [--seconds N] [--rounds N] [--peers]`. Beside it, in the same run: the bare loop, and with
+`--peers` MLServer in an environment of its own under `bench/peers/.mlserver`, which is made when it is not there.
 """
 
 import argparse
@@ -14,8 +14,9 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from trimtab.local.broker_jars import ensure_jars, jar_cache
 from trimtab.local.ports import free_ports
 
 ROOT = Path(__file__).parent.parent
-NOWHERE = subprocess.DEVNULL
+BARE, OURS, PEER = "bare loop (no validation, no log)", "trimtab", "MLServer 1.7.1"
 FLOATS = [round(0.05 * i, 4) for i in range(20)]
 CLASSES = tuple("abcdef")
 NAMES = tuple(f"feature_{i}" for i in range(20))
@@ -122,14 +123,17 @@ async def announce(settings: Settings, wanted: list[DeploymentWanted]) -> None:
 
 
 @contextmanager
-def running(command: list[str], ready_url: str, environment: dict[str, str], cwd: Path = ROOT) -> Iterator[int]:
-    """A server process that answers `ready_url`; its pid."""
-    process = subprocess.Popen(command, env=os.environ | environment, cwd=cwd, stdout=NOWHERE, stderr=NOWHERE)
+def running(
+    command: list[str], probe: Callable[[], httpx.Response], environment: dict[str, str], cwd: Path = ROOT
+) -> Iterator[int]:
+    """A server process for which `probe` is answered with 200; its pid."""
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, env=os.environ | environment, cwd=cwd, stdout=quiet, stderr=quiet)
     try:
         deadline = time.monotonic() + 60
-        while not _answers(ready_url):
+        while not _answered(probe):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{' '.join(command)} does not answer {ready_url}")
+                raise RuntimeError(f"{' '.join(command)} does not answer")
             time.sleep(0.1)
         yield process.pid
     finally:
@@ -137,9 +141,9 @@ def running(command: list[str], ready_url: str, environment: dict[str, str], cwd
         process.wait(30)
 
 
-def _answers(url: str) -> bool:
+def _answered(probe: Callable[[], httpx.Response]) -> bool:
     try:
-        return httpx.get(url, timeout=2).status_code == 200
+        return probe().status_code == 200
     except httpx.TransportError:
         return False
 
@@ -150,34 +154,32 @@ def resident_mib(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def bench_bare(graph: Path, seconds: int) -> dict[str, Load]:
+@dataclass(frozen=True)
+class Target:
+    """Something to put load on. `pid` is the process that answers."""
+
+    server: str
+    connections: int
+    url: str
+    body: bytes
+    pid: int
+
+
+@contextmanager
+def bare_loop(graph: Path) -> Iterator[list[Target]]:
     """The bare loop at 1 and 64 connections."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "uvicorn", "bench.bare_loop:app", "--port", str(port), "--http", "httptools"]
     command += ["--loop", "uvloop", "--no-access-log", "--log-level", "error", "--lifespan", "off"]
     url = f"http://127.0.0.1:{port}/v2/models/mlp/infer"
-    process = subprocess.Popen(command, env=os.environ | {"BARE_LOOP_MODEL": str(graph)}, cwd=ROOT)
-    try:
-        _wait_for_post(url, tensor_body("X"), process)
-        return {str(c): measure(url, tensor_body("X"), process.pid, connections=c, seconds=seconds) for c in (1, 64)}
-    finally:
-        process.terminate()
-        process.wait(30)
+    environment = {"BARE_LOOP_MODEL": str(graph)}
+    with running(command, lambda: httpx.post(url, content=tensor_body("X"), timeout=2), environment) as pid:
+        yield [Target(BARE, c, url, tensor_body("X"), pid) for c in (1, 64)]
 
 
-def _wait_for_post(url: str, body: bytes, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            httpx.post(url, content=body, timeout=2)
-            return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise RuntimeError(f"nothing answers {url}")
-
-
-def bench_trimtab(settings: Settings, seconds: int) -> tuple[dict[str, Load], float]:
-    """Ours at 1 and 64 connections by V2, and 64 by named features; resident memory at the end."""
+@contextmanager
+def trimtab(settings: Settings) -> Iterator[list[Target]]:
+    """Ours at 1 and 64 connections by V2, and at 64 by named features."""
     (port,) = free_ports(1)
     environment = {
         "TRIMTAB_KAFKA_BOOTSTRAP": settings.kafka_bootstrap,
@@ -187,15 +189,16 @@ def bench_trimtab(settings: Settings, seconds: int) -> tuple[dict[str, Load], fl
     }
     base = f"http://127.0.0.1:{port}"
     named = json.dumps({"modelId": "table", "input": dict(zip(NAMES, FLOATS, strict=True))}).encode()
-    with running([sys.executable, "-m", "services.serving"], f"{base}/v2/models/table/ready", environment) as pid:
+    command = [sys.executable, "-m", "services.serving"]
+    with running(command, lambda: httpx.get(f"{base}/readyz", timeout=2), environment) as pid:
         url = f"{base}/v2/models/mlp/infer"
-        loads = {str(c): measure(url, tensor_body("X"), pid, connections=c, seconds=seconds) for c in (1, 64)}
-        loads["named"] = measure(f"{base}/mlops/predict", named, pid, connections=64, seconds=seconds)
-        return loads, resident_mib(pid)
+        targets = [Target(OURS, c, url, tensor_body("X"), pid) for c in (1, 64)]
+        yield [*targets, Target(f"{OURS} (20 named features)", 64, f"{base}/mlops/predict", named, pid)]
 
 
-def bench_mlserver(seconds: int) -> dict[str, Load]:
-    """MLServer at 1 and 64 connections."""
+@contextmanager
+def mlserver() -> Iterator[list[Target]]:
+    """MLServer at 1 and 64 connections, in an environment of its own."""
     home = ROOT / "bench" / "peers" / ".mlserver"
     python = home / "bin" / "python"
     if not python.exists():
@@ -207,41 +210,54 @@ def bench_mlserver(seconds: int) -> dict[str, Load]:
     with tempfile.TemporaryDirectory() as name:
         script = ROOT / "bench" / "peers" / "mlserver_model.py"
         subprocess.run([str(python), "-W", "ignore", str(script), name, str(port)], check=True)
-        base = f"http://127.0.0.1:{port}"
+        base = f"http://127.0.0.1:{port}/v2/models/mlp"
         command = [str(home / "bin" / "mlserver"), "start", name]
-        with running(command, f"{base}/v2/models/mlp/ready", {}, Path(name)) as pid:
-            url = f"{base}/v2/models/mlp/infer"
-            return {str(c): measure(url, tensor_body("X"), pid, connections=c, seconds=seconds) for c in (1, 64)}
+        with running(command, lambda: httpx.get(f"{base}/ready", timeout=2), {}, Path(name)) as pid:
+            yield [Target(PEER, c, f"{base}/infer", tensor_body("X"), pid) for c in (1, 64)]
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=8, help="length of one measurement")
+    parser.add_argument("--seconds", type=int, default=3, help="length of one measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each server, in turn; the median counts")
     parser.add_argument("--peers", action="store_true", help="measure MLServer as well (installs it)")
     arguments = parser.parse_args()
     print(describe())
     print(f"load     {generator()}\n")
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as servers:
         root = Path(name)
-        settings, broker = _cluster(root)
-        try:
-            vector, named = root / "mlp", root / "table"
-            vector.mkdir()
-            named.mkdir()
-            graph = vector / "model.onnx"
-            wanted = [publish(settings, vector, "mlp", train(graph))]
-            wanted.append(publish(settings, named, "table", table_version(graph, named / "model.onnx")))
-            asyncio.run(announce(settings, wanted))
-            bare = bench_bare(graph, arguments.seconds)
-            ours, memory_mib = bench_trimtab(settings, arguments.seconds)
-            peer = bench_mlserver(arguments.seconds) if arguments.peers else None
-        finally:
-            broker.stop()
-    _print(bare, ours, peer, memory_mib)
+        settings = servers.enter_context(cluster(root))
+        vector, named = root / "mlp", root / "table"
+        vector.mkdir()
+        named.mkdir()
+        graph = vector / "model.onnx"
+        wanted = [publish(settings, vector, "mlp", train(graph))]
+        wanted.append(publish(settings, named, "table", table_version(graph, named / "model.onnx")))
+        asyncio.run(announce(settings, wanted))
+        targets = [*servers.enter_context(bare_loop(graph)), *servers.enter_context(trimtab(settings))]
+        if arguments.peers:
+            targets += servers.enter_context(mlserver())
+        targets.sort(key=lambda target: target.connections)
+        medians = measure_in_turn(targets, arguments.rounds, arguments.seconds)
+        memory_mib = next(resident_mib(target.pid) for target in targets if target.server == OURS)
+    report(medians)
+    print(f"resident memory of our worker after the load: {memory_mib:.0f} MiB")
 
 
-def _cluster(root: Path) -> tuple[Settings, LocalBroker]:
+def measure_in_turn(targets: list[Target], rounds: int, seconds: int) -> dict[tuple[str, int], Load]:
+    """The median load of every target. They take turns, so that a busy minute of the machine meets them all."""
+    loads: dict[tuple[str, int], list[Load]] = {(target.server, target.connections): [] for target in targets}
+    for _ in range(rounds):
+        for target in targets:
+            load = measure(target.url, target.body, target.pid, connections=target.connections, seconds=seconds)
+            loads[target.server, target.connections].append(load)
+    return {key: sorted(found, key=lambda load: load.requests_per_second)[rounds // 2] for key, found in loads.items()}
+
+
+@contextmanager
+def cluster(root: Path) -> Iterator[Settings]:
+    """A real broker, and the settings that lead to it."""
     port, controller_port = free_ports(2)
     cache = Path(os.environ.get("TRIMTAB_CACHE_DIR") or Path.home() / ".cache" / "trimtab")
     jars = ensure_jars(jar_cache(cache), mirror_url=os.environ.get("TRIMTAB_MAVEN_MIRROR"))
@@ -249,42 +265,35 @@ def _cluster(root: Path) -> tuple[Settings, LocalBroker]:
     broker.start()
     settings = Settings(kafka_bootstrap=broker.bootstrap, data_dir=root / "data")
     settings.data_dir.mkdir()
-    return settings, broker
+    yield settings
+    broker.stop()
 
 
-def _print(bare: dict[str, Load], ours: dict[str, Load], peer: dict[str, Load] | None, memory_mib: float) -> None:
-    rows: list[dict[str, object]] = []
-
-    def add(server: str, connections: str, load: Load) -> None:
-        rows.append(
-            {
-                "server": server,
-                "connections": int(connections),
-                "req/s": load.requests_per_second,
-                "p50 ms": load.p50_ms,
-                "p99 ms": load.p99_ms,
-                "CPU us/req": load.cpu_us,
-                "failures": load.failures,
-            }
-        )
-
-    for connections in ("1", "64"):
-        add("bare loop (no validation, no log)", connections, bare[connections])
-        add("trimtab /v2, JSON", connections, ours[connections])
-        if peer is not None:
-            add("MLServer 1.7.1", connections, peer[connections])
-    add("trimtab /mlops/predict, 20 named features", "64", ours["named"])
+def report(medians: dict[tuple[str, int], Load]) -> None:
+    """The table, and what it means."""
+    rows: list[dict[str, object]] = [
+        {
+            "server": server,
+            "connections": connections,
+            "req/s": load.requests_per_second,
+            "p50 ms": load.p50_ms,
+            "p99 ms": load.p99_ms,
+            "CPU us/req": load.cpu_us,
+            "failures": load.failures,
+        }
+        for (server, connections), load in medians.items()
+    ]
     print(table(rows))
-    times = ours["64"].cpu_us / bare["64"].cpu_us
-    print(f"\n64 connections: {times:.2f} times the bare loop's processor time a request, ", end="")
-    share = ours["64"].requests_per_second / bare["64"].requests_per_second
-    print(f"{share:.0%} of its requests, ", end="")
-    print(f"p99 {ours['64'].p99_ms / bare['64'].p99_ms:.2f} times the bare loop's")
-    print(f"1 connection: p50 {ours['1'].p50_ms / bare['1'].p50_ms:.2f} times the bare loop's")
-    if peer is not None:
-        times = ours["64"].requests_per_second / peer["64"].requests_per_second
-        print(f"64 connections: {times:.1f} times MLServer's requests")
-    print(f"resident memory of the worker after the load: {memory_mib:.0f} MiB")
+    ours, bare = medians[OURS, 64], medians[BARE, 64]
+    print(
+        f"\n64 connections: {ours.requests_per_second / bare.requests_per_second:.0%} of the bare loop's requests, ",
+        end="",
+    )
+    print(f"{ours.cpu_us / bare.cpu_us:.2f} times its processor time a request, ", end="")
+    print(f"{ours.p99_ms / bare.p99_ms:.2f} times its p99")
+    print(f"1 connection: {medians[OURS, 1].p50_ms / medians[BARE, 1].p50_ms:.2f} times the bare loop's p50")
+    if (PEER, 64) in medians:
+        print(f"64 connections: {ours.requests_per_second / medians[PEER, 64].requests_per_second:.1f} times {PEER}")
 
 
 if __name__ == "__main__":

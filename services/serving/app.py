@@ -33,6 +33,9 @@ from services.serving.settings import ServingSettings
 from services.serving.shipper import Send, Shipper
 from services.serving.status import StatusReporter
 
+GC_THRESHOLDS = (20_000, 20, 20)
+"""A request makes some hundred objects and no cycles: Python's default would look for some after every few requests."""
+
 
 class ServingService(Service):
     """Asks every open connection to close with its next answer once the process is stopping."""
@@ -49,6 +52,7 @@ class ServingService(Service):
         await super().start()
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
 
     def begin_stop(self) -> None:
         """See `Service.begin_stop`."""

@@ -29,7 +29,7 @@ _ABSENT = msgspec.Raw(b"")
 _BINARY_LENGTH = b"inference-header-content-length"
 
 
-class _Tensor(msgspec.Struct):
+class _Tensor(msgspec.Struct, gc=False):
     name: str
     shape: list[int]
     datatype: str
@@ -37,7 +37,7 @@ class _Tensor(msgspec.Struct):
     parameters: dict[str, Any] | None = None
 
 
-class _RawTensor(msgspec.Struct):
+class _RawTensor(msgspec.Struct, gc=False):
     name: str
     shape: list[int]
     datatype: str
@@ -50,7 +50,7 @@ class _WantedOutput(msgspec.Struct):
     parameters: dict[str, Any] | None = None
 
 
-class _Request(msgspec.Struct):
+class _Request(msgspec.Struct, gc=False):
     inputs: list[_RawTensor]
     id: str | None = None
     parameters: dict[str, Any] | None = None
@@ -64,7 +64,7 @@ class _SlowRequest(msgspec.Struct):
     outputs: list[_WantedOutput] | None = None
 
 
-class _OutputTensor(msgspec.Struct, omit_defaults=True):
+class _OutputTensor(msgspec.Struct, omit_defaults=True, gc=False):
     name: str
     shape: list[int]
     datatype: str
@@ -72,7 +72,7 @@ class _OutputTensor(msgspec.Struct, omit_defaults=True):
     parameters: dict[str, int] | None = None
 
 
-class _Response(msgspec.Struct, omit_defaults=True):
+class _Response(msgspec.Struct, omit_defaults=True, gc=False):
     model_name: str
     model_version: str
     parameters: dict[str, Any]
