@@ -50,6 +50,18 @@ class DType(StrEnum):
         """Whether values of this type have an order and a distance."""
         return self not in (DType.STRING, DType.BOOL)
 
+    def holds(self, value: str | int | float | bool) -> bool:
+        """Whether `value` can be an element of this type, by kind and by range."""
+        if self is DType.STRING:
+            return isinstance(value, str)
+        if isinstance(value, bool) or self is DType.BOOL:
+            return isinstance(value, bool) and self is DType.BOOL
+        if self.is_float or isinstance(value, str):
+            return not isinstance(value, str)
+        bits = int(self.value.lstrip("uint"))
+        low, high = (0, 2**bits - 1) if self.value.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        return isinstance(value, int) and low <= value <= high
+
 
 class Feature(Document):
     """One input. `shape` excludes the batch axis: `()` is a scalar, `(20,)` a vector of 20."""
@@ -74,6 +86,8 @@ class Feature(Document):
     def _nullable_has_a_filler(self) -> Self:
         if self.nullable and self.filler is None and not (self.dtype.is_float or self.dtype is DType.STRING):
             raise ValueError(f"feature {self.name!r}: a nullable {self.dtype.value} needs a filler")
+        if self.filler is not None and not self.dtype.holds(self.filler):
+            raise ValueError(f"feature {self.name!r}: the filler {self.filler!r} is no {self.dtype.value}")
         return self
 
     @property

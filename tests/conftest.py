@@ -13,12 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.object_store import S3Server, running_s3_server
 from trimtab.local.broker import LocalBroker
 from trimtab.local.broker_jars import ensure_jars, jar_cache
 from trimtab.local.ports import free_ports
 from trimtab.local.settings import LocalSettings
+
+
+# No test is a timed test: a busy machine must not fail a property.
+settings.register_profile("trimtab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("trimtab")
 
 
 @pytest.fixture(scope="session")

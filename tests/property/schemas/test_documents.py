@@ -24,20 +24,32 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 names = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,20}\Z")
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
-features = st.builds(
-    Feature,
-    name=texts,
-    dtype=st.sampled_from(list(DType)),
-    shape=st.lists(st.integers(1, 64), max_size=3).map(tuple),
-    nullable=st.booleans(),
-    filler=st.integers(-(2**40), 2**40) | st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
-    minimum=st.none() | finite,
-    maximum=st.none() | finite,
-    categories=st.none() | st.lists(texts, max_size=3).map(tuple),
-)
+
+def fillers(dtype: DType) -> st.SearchStrategy[str | int | float | bool]:
+    """Values that can stand for a missing one."""
+    if dtype is DType.STRING:
+        return st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+    return st.booleans() if dtype is DType.BOOL else st.integers(0, 127)
+
+
+@st.composite
+def features(draw: st.DrawFn) -> Feature:
+    dtype = draw(st.sampled_from(list(DType)))
+    return Feature(
+        name=draw(texts),
+        dtype=dtype,
+        shape=tuple(draw(st.lists(st.integers(1, 64), max_size=3))),
+        nullable=draw(st.booleans()),
+        filler=draw(fillers(dtype)),
+        minimum=draw(st.none() | finite),
+        maximum=draw(st.none() | finite),
+        categories=draw(st.none() | st.lists(texts, max_size=3).map(tuple)),
+    )
+
+
 signatures = st.builds(
     Signature,
-    inputs=st.lists(features, min_size=1, max_size=5, unique_by=lambda feature: feature.name).map(tuple),
+    inputs=st.lists(features(), min_size=1, max_size=5, unique_by=lambda feature: feature.name).map(tuple),
     outputs=st.just((Output(name="p", dtype=DType.FLOAT32, shape=(2,), role=OutputRole.PROBABILITIES),)),
     classes=st.none() | st.just(("a", "b")),
 )

@@ -20,7 +20,8 @@ def test_a_nullable_feature_has_something_that_stands_for_missing(dtype: DType) 
     else:
         with pytest.raises(ValidationError, match="needs a filler"):
             Feature(name="x", dtype=dtype, nullable=True)
-        assert Feature(name="x", dtype=dtype, nullable=True, filler=0).missing == 0
+        filler = False if dtype is DType.BOOL else 0
+        assert Feature(name="x", dtype=dtype, nullable=True, filler=filler).missing == filler
 
 
 @pytest.mark.parametrize(
@@ -78,3 +79,39 @@ def test_the_digest_follows_the_content() -> None:
     again = Signature.model_validate_json(one.model_dump_json())
     other = Signature(inputs=(Feature(name="x", dtype=DType.FLOAT64),), outputs=(PROBABILITIES,))
     assert one.digest() == again.digest() != other.digest()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "filler"),
+    [
+        (DType.STRING, ""),
+        (DType.BOOL, False),
+        (DType.INT8, -128),
+        (DType.UINT8, 255),
+        (DType.UINT64, 2**64 - 1),
+        (DType.FLOAT16, -1),
+        (DType.FLOAT64, 0.5),
+    ],
+)
+def test_a_filler_is_a_value_of_its_feature(dtype: DType, filler: str | int | float | bool) -> None:
+    assert Feature(name="x", dtype=dtype, nullable=True, filler=filler).missing == filler
+
+
+@pytest.mark.parametrize(
+    ("dtype", "filler"),
+    [
+        (DType.STRING, 0),
+        (DType.BOOL, 0),
+        (DType.BOOL, "no"),
+        (DType.INT8, 128),
+        (DType.UINT8, -1),
+        (DType.INT64, 2**63),
+        (DType.INT32, 0.5),
+        (DType.INT32, True),
+        (DType.FLOAT32, "nan"),
+        (DType.FLOAT32, False),
+    ],
+)
+def test_a_filler_that_is_none_is_refused_by_name(dtype: DType, filler: str | int | float | bool) -> None:
+    with pytest.raises(ValidationError, match="feature 'x': the filler"):
+        Feature(name="x", dtype=dtype, filler=filler)
