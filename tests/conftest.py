@@ -21,7 +21,6 @@ from trimtab.local.broker_jars import ensure_jars, jar_cache
 from trimtab.local.ports import free_ports
 from trimtab.local.settings import LocalSettings
 
-
 # No test is a timed test: a busy machine must not fail a property.
 settings.register_profile("trimtab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("trimtab")
