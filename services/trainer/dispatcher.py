@@ -11,12 +11,15 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
 from prometheus_client import Gauge
 
 from schemas.events import JobProgress, JobStarted
+from services.kernel.artifacts import discard_version
 from services.kernel.errors import TrimtabError, Unavailable
+from services.kernel.failpoints import failpoint
 from services.kernel.storage import ArtifactStore
 from services.kernel.telemetry import get_logger
 from services.kernel.uow import UnitOfWork, Work
@@ -24,13 +27,15 @@ from services.trainer import tables
 from services.trainer.endings import end_cancelled, give_back, publish, settle, settle_loss
 from services.trainer.executors import Executor
 from services.trainer.model import Claim
-from services.trainer.outcome import Lost, Rejected, Verdict, judge_exit
+from services.trainer.outcome import Finished, Lost, Rejected, Verdict, judge_exit
 from services.trainer.patience import patiently
 from services.trainer.preparation import prepare
 from services.trainer.settings import TrainerSettings
 from services.trainer.workspace import EpochReport
 
 log = get_logger(__name__)
+
+T = TypeVar("T")
 
 POLL_SECONDS = 0.5
 FLUSH_SECONDS = 0.25
@@ -143,7 +148,9 @@ class Dispatcher:
         RUNNING.inc()
         try:
             verdict = await self._attempt(claim, folder)
-            await self._persist(lambda uow: settle(uow, claim, verdict, attempts))
+            succeeded = await self._persist(lambda uow: settle(uow, claim, verdict, attempts))
+            if isinstance(verdict, Finished) and not succeeded:  # cancelled, or taken, after the upload
+                await asyncio.to_thread(discard_version, self._open_store(), claim.artifact)
         except _Stopped as stopped:
             if stopped.cancelled:
                 await self._persist(lambda uow: settle(uow, claim, Lost("it was cancelled"), attempts))
@@ -179,7 +186,9 @@ class Dispatcher:
             store = await patiently(patience_seconds, self._open_store)
             await patiently(patience_seconds, prepare, claim, folder, store, self._settings)
             ended = await self._executor.run(folder, on_epoch)
-            return await patiently(patience_seconds, judge_exit, claim, folder, ended, store)
+            verdict = await patiently(patience_seconds, judge_exit, claim, folder, ended, store)
+            failpoint("trainer-after-upload")
+            return verdict
         except Unavailable as error:
             return Lost(error.detail)
         except TrimtabError as error:
@@ -219,7 +228,7 @@ class Dispatcher:
             progress = JobProgress(job_id=claim.job_id, model_id=claim.job.model, **fresh[-1].model_dump())
             publish(uow, progress, claim.cause)
 
-    async def _persist(self, fn: Callable[[UnitOfWork], None]) -> None:
+    async def _persist(self, fn: Callable[[UnitOfWork], T]) -> T:
         """Write, waiting for a database that is away."""
         while True:
             try:

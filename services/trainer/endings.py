@@ -28,8 +28,11 @@ def publish(uow: UnitOfWork, event: JobEvent, cause: Envelope | None) -> None:
     uow.publish(event, revision=uow.next_revision("job", event.job_id), cause=cause)
 
 
-def settle(uow: UnitOfWork, claim: Claim, verdict: Verdict, attempts: int) -> None:
-    """End the job as `verdict` says, or queue it again; nothing when the claim is a zombie's."""
+def settle(uow: UnitOfWork, claim: Claim, verdict: Verdict, attempts: int) -> bool:
+    """End the job as `verdict` says, or queue it again; nothing when the claim is a zombie's.
+
+    True when the job has succeeded: else nobody will ever hear of what was stored.
+    """
     row = tables.held(uow.connection, claim)
     if row is None:
         log.warning("verdict_of_a_zombie", job_id=claim.job_id, fence=claim.fence)
@@ -41,6 +44,8 @@ def settle(uow: UnitOfWork, claim: Claim, verdict: Verdict, attempts: int) -> No
         end_failed(uow, row, verdict.error, verdict.detail)
     else:
         end_succeeded(uow, claim, verdict)
+        return True
+    return False
 
 
 def settle_loss(uow: UnitOfWork, row: Any, why: str, attempts: int) -> None:

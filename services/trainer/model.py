@@ -45,8 +45,16 @@ class Claim:
     @property
     def artifact(self) -> str:
         """Where the model directory goes in the store; an attempt never overwrites another's."""
+        return self._artifact_of(self.fence)
+
+    @property
+    def earlier_artifacts(self) -> list[str]:
+        """Where attempts that were lost may have left theirs."""
+        return [self._artifact_of(fence) for fence in range(1, self.fence)]
+
+    def _artifact_of(self, fence: int) -> str:
         folder = "models" if self.register_as_version else "trials"
-        return f"{folder}/{self.job.model}/{self.job_id}.{self.fence}"
+        return f"{folder}/{self.job.model}/{self.job_id}.{fence}"
 
 
 def after_loss(attempts: int, most: int, cancel_requested: bool) -> JobState:

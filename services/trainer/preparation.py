@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from schemas.jobs import TrainingJob
 from schemas.manifest import MANIFEST_NAME
-from services.kernel.artifacts import MAX_MANIFEST_BYTES, file_sha256, load_version
+from services.kernel.artifacts import MAX_MANIFEST_BYTES, discard_version, file_sha256, load_version
 from services.kernel.errors import IntegrityFailed, InvalidInput, NotFound
 from services.kernel.storage import ArtifactStore
 from services.trainer.model import Claim
@@ -21,9 +21,14 @@ CHAMPION_NAME = "champion"
 
 
 def prepare(claim: Claim, folder: Path, store: ArtifactStore, settings: TrainerSettings) -> None:
-    """Make `folder` anew and fill it. Blocks. Raises `InvalidInput` naming the field whose artifact is not there,
-    `IntegrityFailed`, and `Unavailable` when the store is away."""
+    """Make `folder` anew and fill it; remove what lost attempts have stored. Blocks.
+
+    Raises `InvalidInput` naming the field whose artifact is not there or whose path is not allowed, `IntegrityFailed`,
+    and `Unavailable` when the store is away.
+    """
     check_paths(claim.job, settings.data_roots)
+    for orphan in claim.earlier_artifacts:
+        discard_version(store, orphan)
     inputs = folder / INPUTS_NAME
     shutil.rmtree(folder, ignore_errors=True)
     inputs.mkdir(parents=True)
