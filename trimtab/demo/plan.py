@@ -40,6 +40,7 @@ class Plan:
             "TRIMTAB_LOOP_CANARY_MAX_SECONDS": "60",
             "TRIMTAB_LOOP_TICK_SECONDS": "0.2",
             "TRIMTAB_SERVING_STATUS_SECONDS": "1",
+            "TRIMTAB_MONITOR_LABELLED_ROWS": "500",
         }
 
 
