@@ -133,6 +133,14 @@ class ProtocolV2:
             case ("GET" | "HEAD",):
                 self._authorize(exchange.authorization, "read", None)
                 await exchange.answer(_encode(self._server()))
+            case (
+                (_, "repository", *_)
+                | ("GET", "models", "stats")
+                | ("GET", "models", _, "stats" | "config")
+                | ("GET", "models", _, "versions", _, "stats" | "config")
+            ):
+                self._authorize(exchange.authorization, "read", None)
+                raise NotBuilt(f"{exchange.scope['path'][:200]} is not built in this release")
             case ("GET" | "HEAD", "models", model):
                 await self._metadata(exchange, model, None)
             case ("GET" | "HEAD", "models", model, "versions", version):
@@ -141,9 +149,6 @@ class ProtocolV2:
                 await self._model_ready(exchange, model, None)
             case ("GET" | "HEAD", "models", model, "versions", version, "ready"):
                 await self._model_ready(exchange, model, version)
-            case (_, "repository", *_) | ("GET", "models", "stats" | _, *_):
-                self._authorize(exchange.authorization, "read", None)
-                raise NotBuilt(f"{exchange.scope['path'][:200]} is not built in this release")
             case _:
                 self._authorize(exchange.authorization, "read", None)
                 raise NotFound(f"the protocol has no {exchange.method} {exchange.scope['path'][:200]}")
