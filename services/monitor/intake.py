@@ -101,6 +101,7 @@ class Intake:
         self._max_age_seconds = max_age_seconds
         self._min_rows = min_rows
         self._unknown_since: dict[Key, float] = {}
+        self._began_at = time.time()
 
     def take(self, state: PartitionState, others: Sequence[PartitionState], records: Sequence[Record]) -> Staged:
         """Stage `records` (in order) on top of `state`; `others` are the other partitions of this process.
@@ -209,6 +210,12 @@ class Intake:
         return groups[key]
 
     def _waited_out(self, record: Record, error: UnknownVersion) -> bool:
+        """Whether this version, or this record since it was sent, has been waited for long enough.
+
+        The second keeps a row of records of ever new unknown models from holding a partition up one after the other.
+        """
+        if time.time() >= max(record.timestamp_ms / 1000, self._began_at) + self._unknown_wait_seconds:
+            return True
         now, key = time.monotonic(), (record.topic, str(error))
         self._unknown_since = {
             k: at

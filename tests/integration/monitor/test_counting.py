@@ -87,9 +87,10 @@ def test_rows_of_a_version_that_never_comes_are_buried_after_a_bounded_wait(
     monitor.register()
     monitor.start()
     random = np.random.default_rng(4)
-    monitor.publish([batch(random, 0, 10, version="9.9.9", incarnation="lost"), batch(random, 0, 30)])
+    strangers = [batch(random, 0, 10, version=f"9.9.{i}", incarnation=f"lost-{i}") for i in range(100)]
+    monitor.publish([*strangers, batch(random, 0, 30)])
     monitor.wait(lambda: monitor.counted() == 30, "the known version is counted")
-    assert len(monitor.raw("predictions.dlq")) == 1
+    assert len(monitor.raw("predictions.dlq")) == 100
 
 
 @pytest.mark.parametrize(
