@@ -38,6 +38,11 @@ class Link:
         named = (self.body.get("version"), self.body.get("challenger_version"), *routes)
         return {version for version in named if version}
 
+    @property
+    def is_signal(self) -> bool:
+        """Whether the monitor signals something about a version."""
+        return self.address.startswith("drift-signals/")
+
     def names(self, kind: str) -> str | None:
         """The `job_id` or `cycle_id` of the event."""
         value = self.body.get(kind)
@@ -104,7 +109,10 @@ def newest_version(links: Iterable[Link]) -> str:
 
 
 def chain_of(links: list[Link], version: str) -> list[Link]:
-    """The events that led to `version` and what was decided about it, in order of time. Raises `NotFound`."""
+    """The events that led to `version` and what was decided about it, in order of time. Raises `NotFound`.
+
+    A signal of the monitor belongs to it as a cause only; what was signalled about the version itself came later.
+    """
     registered = [link for link in links if link.body.get("version") == version and "registered" in link.type]
     if not registered:
         raise NotFound(f"the topics hold no registration of version {version}")
@@ -115,7 +123,9 @@ def chain_of(links: list[Link], version: str) -> list[Link]:
     waiting = [
         link
         for link in links
-        if version in link.versions or link.names("cycle_id") in cycles or link.names("job_id") in jobs
+        if (version in link.versions and not link.is_signal)
+        or link.names("cycle_id") in cycles
+        or link.names("job_id") in jobs
     ]
     while waiting:
         link = waiting.pop()

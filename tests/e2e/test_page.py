@@ -11,6 +11,8 @@ from tests.waiting import until_sync
 from trimtab import Client
 from trimtab.demo.plan import MODEL_ID
 
+MINE = f"[data-model={MODEL_ID}]"
+
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("demo")]
 
 
@@ -27,7 +29,7 @@ def shown(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page
 
 def test_versions_and_stages(shown: Page, demo: Demo) -> None:
     result = demo.line("result")
-    rows = [row for row in shown.texts("tr.version") if result["challenger"] in row or result["champion"] in row]
+    rows = shown.texts(f"{MINE} tr.version")
     assert MODEL_ID in shown.texts("section.model h2 code")
     assert result["challenger"] in rows[0]
     assert "production" in rows[0]
@@ -78,7 +80,7 @@ def test_it_follows_the_traffic_by_itself(shown: Page, demo: Demo) -> None:
 
         def busy() -> bool:
             client.predict_batch(MODEL_ID, [row] * 10)
-            return any(rate != "0" for rate in shown.texts(".rate"))
+            return any(rate != "0" for rate in shown.texts(f"{MINE} .rate"))
 
         until_sync(busy, 20, "a rate above 0 on the page")
 
