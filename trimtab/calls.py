@@ -248,6 +248,11 @@ def experiment(experiment_id: str) -> Call:
     return _get(f"/mlops/experiments/{_part(experiment_id)}")
 
 
+def stop_experiment(experiment_id: str) -> Call:
+    """`DELETE /mlops/experiments/{id}`."""
+    return Call("DELETE", f"/mlops/experiments/{_part(experiment_id)}")
+
+
 def compare(experiment_ids: Iterable[str]) -> Call:
     """`POST /mlops/experiments/compare`."""
     return _post("/mlops/experiments/compare", {"experiment_ids": list(experiment_ids)})

@@ -193,6 +193,10 @@ class Surface(ABC, Generic[Answer]):
         """One experiment with its trials."""
         return self.send(calls.experiment(experiment_id))
 
+    def stop_experiment(self, experiment_id: str) -> Answer:
+        """Ask for no further trials and cancel those under way. Raises `Conflict` when it has ended."""
+        return self.send(calls.stop_experiment(experiment_id))
+
     def compare(self, experiment_ids: Iterable[str]) -> Answer:
         """Experiments side by side."""
         return self.send(calls.compare(experiment_ids))

@@ -56,6 +56,14 @@ def list_experiments(url: Url = None, api_key: ApiKey = None, as_json: AsJson = 
     show(found, as_json, lambda console: table(console, ("experiment", "name", "state", "best"), rows))
 
 
+@app.command("stop")
+def stop(experiment_id: ExperimentId, url: Url = None, api_key: ApiKey = None, as_json: AsJson = False) -> None:
+    """Ask for no further trials; those under way are cancelled."""
+    with connected(url, api_key) as client:
+        found = client.stop_experiment(experiment_id)
+    show(found, as_json, lambda console: console.print(f"{experiment_id} is being stopped", markup=False))
+
+
 @app.command("compare")
 def compare(
     experiment_ids: Annotated[list[str], typer.Argument(help="Two or more.", metavar="EXPERIMENT_ID...")],
