@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from trimtab.cli.root import COMMANDS
+
 ROOT = Path(__file__).parents[3]
 ARCHITECTURE, ADR = ROOT / "docs" / "architecture", ROOT / "docs" / "adr"
 PAGES = [
@@ -58,6 +60,14 @@ def test_every_variable_named_is_a_setting(generated: dict[Path, str]) -> None:
     for page in PAGES:
         named = set(re.findall(r"\bTRIMTAB_[A-Z0-9_]*[A-Z0-9]\b", page.read_text(encoding="utf-8")))
         assert named <= known, f"{page.name}: {named - known}"
+
+
+def test_every_command_named_exists() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        code = re.findall(r"```.*?```|`[^`\n]+`", text, flags=re.DOTALL)
+        named = {name for block in code for name in re.findall(r"(?m)(?:^|`)\s*trimtab ([a-z][a-z-]+)", block)}
+        assert named <= set(COMMANDS), f"{page.name}: {named - set(COMMANDS)}"
 
 
 def test_decisions_are_numbered_and_say_when_to_look_again() -> None:
