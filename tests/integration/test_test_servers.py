@@ -16,9 +16,7 @@ async def test_broker_takes_and_gives_records(broker: LocalBroker, topic_prefix:
     await admin.close()
     async with AIOKafkaProducer(bootstrap_servers=broker.bootstrap, enable_idempotence=True) as producer:
         await producer.send_and_wait(topic, b"hello")
-    async with AIOKafkaConsumer(
-        topic, bootstrap_servers=broker.bootstrap, auto_offset_reset="earliest"
-    ) as consumer:
+    async with AIOKafkaConsumer(topic, bootstrap_servers=broker.bootstrap, auto_offset_reset="earliest") as consumer:
         assert (await consumer.getone()).value == b"hello"
 
 
