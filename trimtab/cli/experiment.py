@@ -79,6 +79,6 @@ def compare(
 
 
 def _draw(console: "Console", found: dict[str, Any]) -> None:
-    facts(console, [(name, value) for name, value in found.items() if name != "trials"])
+    facts(console, [(name, value) for name, value in found.items() if name not in ("trials", "experiment", "best_job")])
     rows = [(t["trial"], t["state"], t.get("parameters"), t.get("value")) for t in found.get("trials", ())]
     table(console, ("trial", "state", "parameters", "value"), rows, empty="no trials yet")

@@ -238,11 +238,10 @@ class Story:
             self._tell.progress(f"{steps[-1] if steps else 'waiting'}, {sent} shifted rows so far")
             if sent < self._plan.ahead_rows and "training" not in steps:
                 await self._send(self._take(5 * self._plan.batch_rows), "shifted rows")
-            elif len(self._shifted) > self._plan.after_rows and "canary" in steps:
-                await self._callers.many(self._take(self._plan.trickle_rows))
-                await asyncio.sleep(self._plan.trickle_pause_seconds)
             else:
-                await asyncio.sleep(POLL_SECONDS)
+                if len(self._shifted) > self._plan.after_rows:
+                    await self._callers.many(self._take(self._plan.trickle_rows))
+                await asyncio.sleep(self._plan.trickle_pause_seconds if "canary" in steps else POLL_SECONDS)
             check(time.monotonic() < deadline, f"the loop did not end its cycle within {self._patience.heal:g} s")
         data = end.data["data"]
         check(data["step"] == "promoted", f"the loop ended in {data['step']}: {data['explanation']}")
