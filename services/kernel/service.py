@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import uvicorn
 import uvloop
+from pydantic import ValidationError
 from starlette.types import ASGIApp
 
 from services.kernel.auth import Access
@@ -23,7 +24,7 @@ from services.kernel.db import Database
 from services.kernel.errors import Misconfigured, TrimtabError, Unavailable
 from services.kernel.migrate import migrate
 from services.kernel.settings import Settings
-from services.kernel.telemetry import configure, get_logger
+from services.kernel.telemetry import get_logger, log_as_json, trace_to
 from services.kernel.uow import Work
 
 log = get_logger(__name__)
@@ -141,13 +142,19 @@ class Service:
 
 def run(build: Callable[[], Service]) -> int:
     """The `main` of every service: builds it, runs it until SIGTERM or SIGINT, returns the exit status."""
+    log_as_json("trimtab", "info")  # until the settings are known: whatever is wrong with them must be readable
     try:
         service = build()
-        configure(service.name, service.settings.log_level, service.settings.otlp_endpoint)
+        log_as_json(service.name, service.settings.log_level)
+        trace_to(service.name, service.settings.otlp_endpoint)
         service.settings.check()
         return uvloop.run(_serve(service, _listen(service)))
     except Misconfigured as error:
         log.error("misconfigured", remedy=error.detail)
+        return 2
+    except ValidationError as error:
+        wrong = [f"TRIMTAB_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+        log.error("misconfigured", remedy="; ".join(wrong))
         return 2
     except Unavailable as error:
         log.error("dependency_unavailable", error=error.detail)

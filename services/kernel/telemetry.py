@@ -81,8 +81,8 @@ def get_logger(name: str) -> Logger:
     return Logger(name)
 
 
-def configure(service: str, level: str, otlp_endpoint: str | None) -> None:
-    """Set up this process's logs and traces. Called once, by the composition root."""
+def log_as_json(service: str, level: str) -> None:
+    """Send this process's logs to standard error as JSON lines. May be called again."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service))
     root = logging.getLogger()
@@ -90,6 +90,10 @@ def configure(service: str, level: str, otlp_endpoint: str | None) -> None:
     root.setLevel(level.upper())
     for noisy in ("aiokafka", "botocore", "boto3", "urllib3", "httpx", "httpcore", "uvicorn.access", "alembic"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+
+
+def trace_to(service: str, otlp_endpoint: str | None) -> None:
+    """Set up this process's traces, once. Without an endpoint spans are made, so that ids flow, and not exported."""
     provider = TracerProvider(resource=Resource.create({"service.name": f"trimtab-{service}"}))
     if otlp_endpoint:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

@@ -15,14 +15,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from schemas.envelope import new_id
-from schemas.events import SignalState
 from services.kernel.errors import TrimtabError, Unavailable
 from services.kernel.telemetry import get_logger
 from services.kernel.uow import UnitOfWork, Work
 from services.monitor import metrics, signals, tables
 from services.monitor.alarms import Alarms
 from services.monitor.archive import Found, look_up, read_block
-from services.monitor.performance import Standing, judge
+from services.monitor.performance import Course, follow, judge
 from services.monitor.spool import Spool
 from services.monitor.watched import Watched, Watchlist
 
@@ -162,17 +161,13 @@ class LabelJoin:
         judged = judge(window["correct"], window["rows"], watched.accuracy, watched.accuracy_rows)
         state = alarms.state(watched.model_id, watched.version, "performance")
         signal_id = state.get("signal_id")
-        span = signals.span(window["start_us"], window["end_us"], window["rows"])
-        if judged.standing is Standing.WORSE:
-            told = SignalState.RAISED if signal_id is None else SignalState.UPDATED
+        course, told = follow(Course(tuple(state.get("recent", ())), raised=signal_id is not None), judged)
+        if told is not None:
             signal_id = signal_id or new_id()
-            following: str | None = signal_id
-        elif signal_id is not None:
-            told, following = SignalState.RESOLVED, None
-        else:
-            return
-        uow.publish(signals.performance_changed(watched.model_id, watched.version, signal_id, span, judged, told))
-        alarms.put(watched.model_id, watched.version, "performance", {"signal_id": following})
+            span = signals.span(window["start_us"], window["end_us"], window["rows"])
+            uow.publish(signals.performance_changed(watched.model_id, watched.version, signal_id, span, judged, told))
+        following = {"signal_id": signal_id if course.raised else None, "recent": list(course.recent)}
+        alarms.put(watched.model_id, watched.version, "performance", following)
 
 
 def open_window(connection: sa.Connection, model_id: str, version: str) -> dict[str, Any]:

@@ -4,17 +4,22 @@ Labelled rows are cut into windows. A window's accuracy k/n has the Wilson 95 % 
 
     (k + z^2/2 +- z sqrt(k (n - k) / n + z^2 / 4)) / (n + z^2),   z = 1.95996
 
-(Wilson 1927, J. Am. Stat. Assoc. 22), and so has the baseline's, measured on held-out rows. The model is *worse* when
-the window's whole interval lies below the baseline's and the fall is more than `TOLERANCE`; it is *restored* when the
-intervals touch again, or the fall is within the tolerance. So the uncertainty of both sides counts.
+(Wilson 1927, J. Am. Stat. Assoc. 22), and so has the baseline's, measured on held-out rows. A window is *worse* when
+its whole interval lies below the baseline's and the fall is more than `TOLERANCE`. So the uncertainty of both sides
+counts. One window in many is worse by chance, so a signal is raised when `NEEDED` of the last `MEMORY` windows were
+worse, or at once when one fell by more than `STRONG`; it is resolved after `CALM` windows in a row that were not.
 """
 
 import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from schemas.events import SignalState
+
 Z = 1.959963984540054
 TOLERANCE = 0.02
+STRONG = 0.05
+NEEDED, MEMORY, CALM = 2, 3, 2
 
 
 def wilson(correct: int, rows: int) -> tuple[float, float]:
@@ -58,3 +63,24 @@ def judge(correct: int, rows: int, baseline: float, baseline_rows: int) -> Judge
     value = correct / rows
     worse = interval[1] < held_out[0] and baseline - value > TOLERANCE
     return Judgement(value, interval, baseline, held_out, Standing.WORSE if worse else Standing.AS_BASELINE)
+
+
+@dataclass(frozen=True)
+class Course:
+    """The model's last windows, oldest first (True: worse), and whether a signal stands."""
+
+    recent: tuple[bool, ...] = ()
+    raised: bool = False
+
+
+def follow(course: Course, judged: Judgement) -> tuple[Course, SignalState | None]:
+    """The course after one more window, and what to tell: raised, updated, resolved, or nothing (None)."""
+    worse = judged.standing is Standing.WORSE
+    recent = (*course.recent, worse)[-MEMORY:]
+    if course.raised:
+        if not any(recent[-CALM:]) and len(recent) >= CALM:
+            return Course(recent, raised=False), SignalState.RESOLVED
+        return Course(recent, raised=True), SignalState.UPDATED if worse else None
+    if worse and (sum(recent) >= NEEDED or judged.baseline - judged.value > STRONG):
+        return Course(recent, raised=True), SignalState.RAISED
+    return Course(recent), None

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from schemas.events import SignalState
 from services.monitor import skew
-from services.monitor.performance import Standing, judge, wilson
+from services.monitor.performance import Course, Judgement, Standing, follow, judge, wilson
 from services.monitor.skew import SkewAlarm
 
 
@@ -41,3 +42,33 @@ def test_skew_is_told_once_for_each_feature_and_forgotten_after_calm() -> None:
     for _ in range(skew.CALM_WINDOWS):
         alarm, tell = skew.step(alarm, {})
     assert alarm == SkewAlarm()
+
+
+WORSE, STRONGLY, FINE = judge(235, 250, 0.985, 5000), judge(195, 250, 0.99, 5000), judge(244, 250, 0.99, 5000)
+RAISED, UPDATED, RESOLVED = SignalState.RAISED, SignalState.UPDATED, SignalState.RESOLVED
+
+
+@pytest.mark.parametrize(
+    ("windows", "told"),
+    [
+        ([WORSE], [None]),
+        ([WORSE, WORSE], [None, RAISED]),
+        ([WORSE, FINE, WORSE], [None, None, RAISED]),
+        ([WORSE, FINE, FINE, WORSE], [None] * 4),
+        ([STRONGLY], [RAISED]),
+        ([STRONGLY, FINE, FINE, FINE], [RAISED, None, RESOLVED, None]),
+        ([STRONGLY, FINE, WORSE, FINE, FINE], [RAISED, None, UPDATED, None, RESOLVED]),
+    ],
+)
+def test_a_signal_needs_two_of_three_windows_or_a_strong_fall(
+    windows: list[Judgement], told: list[SignalState | None]
+) -> None:
+    course, heard = Course(), []
+    for window in windows:
+        course, state = follow(course, window)
+        heard.append(state)
+    assert heard == told
+
+
+def test_the_examples_are_what_they_are_called() -> None:
+    assert (WORSE.standing, STRONGLY.standing, FINE.standing) == (Standing.WORSE, Standing.WORSE, Standing.AS_BASELINE)
