@@ -11,6 +11,8 @@ demo: .venv/.runtime  ## play the whole story on real data; KEEP=1 leaves it run
 up: .venv/.runtime  ## the local cluster in the foreground: API on 3006, metrics on 9090
 	@.venv/bin/trimtab up
 
+PYTEST_FLAGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: check  ## the checks, then every test
 	@tests/install-browser
 	.venv/bin/pytest $(PYTEST_FLAGS)

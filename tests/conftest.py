@@ -22,7 +22,12 @@ from trimtab.local.ports import free_ports
 from trimtab.local.settings import LocalSettings
 
 # No test is a timed test: a busy machine must not fail a property.
-settings.register_profile("trimtab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "trimtab",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,  # a change is judged by its own examples; fresh ones are looked for elsewhere
+)
 settings.load_profile("trimtab")
 
 

@@ -16,6 +16,7 @@ from schemas.events import Label, LabelsObserved
 from services.kernel.bus.admin import apply_topics
 from services.kernel.bus.producer import Producer
 from services.kernel.bus.tail import read_to_end
+from services.kernel.leash import leashed
 from services.kernel.settings import Settings
 from tests.waiting import until
 from trimtab.local.broker import LocalBroker
@@ -37,9 +38,8 @@ async def start(settings: Settings, port: int, failpoints: str) -> asyncio.subpr
         "TRIMTAB_CONSUME_BATCH": "20",
         "TRIMTAB_FAILPOINTS": failpoints,
     }
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.probe", env=environment, stderr=asyncio.subprocess.DEVNULL
-    )
+    command = leashed([sys.executable, "-m", "tests.probe"])
+    return await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.DEVNULL)
 
 
 def effects(settings: Settings) -> list[str]:
