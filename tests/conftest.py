@@ -5,6 +5,7 @@ whole worker); what a test does in it is kept apart by a topic prefix, a databas
 """
 
 import asyncio
+import os
 import shutil
 import tempfile
 import uuid
