@@ -146,13 +146,14 @@ class Pool:
             await asyncio.wait([converging])
 
     def make_room(self) -> None:
-        """Unload models while there are more, or larger ones, than may be."""
+        """Unload models while there are more, or larger ones, than may be. One that is being updated stays."""
+        updating = {model_id for model_id, task in self._converging.items() if not task.done()}
         residents = [
             Resident(
                 model_id,
                 deployed.used_at,
                 sum(version.memory_bytes or 0 for version in deployed.versions.values()),
-                all(version.batcher.idle for version in deployed.versions.values()),
+                model_id not in updating and all(version.batcher.idle for version in deployed.versions.values()),
             )
             for model_id, deployed in self._catalog.models.items()
         ]
@@ -286,6 +287,7 @@ class Pool:
         versions = {ref.version: self._resident[ref] for ref in refs_of(wanted)}
         self._catalog.models[wanted.model_id] = Deployed(RoutePlan(wanted), versions)
         self._catalog.loading.pop(wanted.model_id, None)
+        self._cold.discard(wanted.model_id)
         log.info(
             "routes_in_force",
             model_id=wanted.model_id,
