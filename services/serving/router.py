@@ -33,7 +33,6 @@ class RoutePlan:
         self.routes = tuple(route for route in wanted.routes if route.weight > 0) or wanted.routes[:1]
         self.shadow = wanted.shadow
         self.fallback = wanted.fallback
-        self._all = wanted.routes
         self._bounds = list(accumulate(route.weight for route in self.routes))
         self._only = self.routes[0] if len(self.routes) == 1 else None
 
@@ -54,7 +53,3 @@ class RoutePlan:
     def instead_of(self, version: str) -> Route | None:
         """Where a request goes when `version` failed it: the fallback, unless that is what failed."""
         return self.fallback if self.fallback is not None and self.fallback.version != version else None
-
-    def every_route(self) -> list[Route]:
-        """All routes whose versions have to be in memory, the ones without weight, shadow and fallback included."""
-        return [*self._all, *(route for route in (self.shadow, self.fallback) if route is not None)]

@@ -72,10 +72,9 @@ def test_keys_are_shared_out_by_weight() -> None:
     assert 0.09 < counts["canary"] / 20_000 < 0.11
 
 
-def test_a_route_without_weight_gets_nothing_and_stays_in_memory() -> None:
+def test_a_route_without_weight_gets_nothing() -> None:
     routes = plan({"stable": 100, "canary": 0}, fallback="old")
     assert {routes.choose(f"{i}", i / 1000).name for i in range(1000)} == {"stable"}
-    assert [route.name for route in routes.every_route()] == ["stable", "canary", "old"]
 
 
 def test_nothing_falls_back_to_the_version_that_failed() -> None:
