@@ -1,5 +1,6 @@
 """API keys: random, hashed at rest, scoped, bound to model prefixes. The topic `access` tells them to every process."""
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -72,6 +73,11 @@ class Access:
         """Stop following."""
         if self._reader is not None:
             await self._reader.stop()
+
+    @property
+    def task(self) -> "asyncio.Task[None] | None":
+        """What follows the keys: without it a revoked key would go on working, so its end ends the process."""
+        return self._reader.task if self._reader is not None else None
 
     def ready(self) -> str | None:
         """None once the keys are known."""

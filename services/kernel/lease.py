@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from services.kernel.tables import leases
 
@@ -18,8 +19,9 @@ def acquire(
     now = clock()
     row = connection.execute(sa.select(leases).where(leases.c.name == name).with_for_update()).one_or_none()
     if row is None:
-        connection.execute(leases.insert().values(name=name, holder=holder, epoch=1, expires_at=now + seconds))
-        return 1
+        insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(leases)
+        first = insert.values(name=name, holder=holder, epoch=1, expires_at=now + seconds).on_conflict_do_nothing()
+        return 1 if connection.execute(first).rowcount else None  # another took it at the same moment
     if row.holder != holder and row.expires_at > now:
         return None
     epoch = row.epoch if row.holder == holder else row.epoch + 1

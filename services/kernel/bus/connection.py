@@ -4,10 +4,19 @@ import ssl
 from typing import Any
 
 from aiokafka import ConsumerRecord
+from aiokafka.errors import CorruptRecordException, KafkaError
 from aiokafka.helpers import create_ssl_context
 
 from services.kernel.bus.record import Record
 from services.kernel.settings import Settings
+
+UNREADABLE = (KafkaError, UnicodeDecodeError, ValueError, RuntimeError)
+"""What aiokafka raises from a poll over a record that it can't decode; `is_passing` tells a broker's trouble apart."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether a failed poll is the broker's passing trouble, not an unreadable record."""
+    return bool(getattr(error, "retriable", False)) and not isinstance(error, CorruptRecordException)
 
 
 def client_options(settings: Settings, client_id: str) -> dict[str, Any]:

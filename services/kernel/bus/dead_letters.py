@@ -1,9 +1,12 @@
 """Dead letters: a record that can't be handled, kept as raw bytes with where it came from and why."""
 
+import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from schemas.envelope import Headers
 from schemas.topics import DLQ_SUFFIX, TOPICS
@@ -11,10 +14,12 @@ from services.kernel.bus.inbox import Failure
 from services.kernel.bus.producer import Producer
 from services.kernel.bus.record import REPLAY_GROUP, Record
 from services.kernel.bus.tail import read_to_end
-from services.kernel.errors import NotFound, TrimtabError
+from services.kernel.errors import NotFound, TooLarge, TrimtabError
 from services.kernel.settings import Settings
 
 PREFIX = "trimtab_dlq_"
+KEPT_BYTES = 64 << 10
+"""What is kept of a record that is too large for the dead-letter topic."""
 DROPPED = PREFIX + "dropped"
 """Header of a marker in a dead-letter topic: the offset of the letter that was dropped."""
 
@@ -42,7 +47,10 @@ class DeadLetter:
 
 
 async def bury(producer: Producer, group: str, failure: Failure) -> None:
-    """Send the failed record to its dead-letter topic and wait for the acknowledgement. Raises `SendFailed`."""
+    """Send the failed record to its dead-letter topic and wait for the acknowledgement. Raises `SendFailed`.
+
+    A record too large for the topic (a compressed one may be, unpacked) is buried with its beginning, size and SHA-256.
+    """
     record = failure.record
     error = failure.error
     about = {
@@ -54,8 +62,17 @@ async def bury(producer: Producer, group: str, failure: Failure) -> None:
         "detail": str(error)[:2000],
         "at": datetime.now(UTC).isoformat(),
     }
+    try:
+        await _send(producer, record, record.value, about)
+    except TooLarge:
+        value = record.value or b""
+        about |= {"whole_bytes": len(value), "whole_sha256": hashlib.sha256(value).hexdigest()}
+        await _send(producer, record, value[:KEPT_BYTES], about)
+
+
+def _send(producer: Producer, record: Record, value: bytes | None, about: dict[str, Any]) -> "asyncio.Future[int]":
     headers: Headers = [*record.headers, (PREFIX + "about", json.dumps(about).encode())]
-    await producer.send(record.topic + DLQ_SUFFIX, record.value, key=record.key, headers=headers)
+    return producer.send(record.topic + DLQ_SUFFIX, value, key=record.key, headers=headers)
 
 
 def _read(record: Record, topic: str) -> DeadLetter | None:

@@ -19,14 +19,13 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
-    CorruptRecordException,
     IllegalStateError,
     KafkaConnectionError,
     KafkaError,
 )
 from prometheus_client import Gauge
 
-from services.kernel.bus.connection import client_options, to_record
+from services.kernel.bus.connection import UNREADABLE, client_options, is_passing, to_record
 from services.kernel.bus.record import Partition, Record
 from services.kernel.errors import TrimtabError
 from services.kernel.settings import Settings
@@ -37,8 +36,6 @@ log = get_logger(__name__)
 LAG = Gauge("trimtab_bus_lag_records", "Records behind the end of the partition", ["group", "topic", "partition"])
 STOPPED = Gauge("trimtab_bus_partition_stopped", "1 where a partition is stopped", ["group", "topic", "partition"])
 LAG_EVERY_SECONDS = 1.0
-UNREADABLE = (KafkaError, UnicodeDecodeError, ValueError, RuntimeError)
-"""What aiokafka raises from a poll over a record that it can't decode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +142,7 @@ class GroupMember(ABC):
             return
         try:
             await consumer.commit(offsets)
-        except (CommitFailedError, CorruptRecordException, IllegalStateError) as error:
+        except (CommitFailedError, IllegalStateError) as error:
             log.warning("commit_after_rebalance", group=self.group, error=str(error))
         except KafkaError as error:
             log.warning("commit_failed", group=self.group, error=repr(error))
@@ -164,13 +161,14 @@ class GroupMember(ABC):
         fetched: dict[TopicPartition, list[ConsumerRecord]] = {}
         for tp in consumer.assignment() - consumer.paused():
             for most in (256, 16, 1):  # a failure loses what was drained before it: seek back and take less
-                await self._seek_back(consumer, tp)
                 try:
+                    await self._seek_back(consumer, tp)
                     fetched |= await consumer.getmany(tp, timeout_ms=1000, max_records=most)
                     break
                 except UNREADABLE as error:
-                    passing = getattr(error, "retriable", False) and not isinstance(error, CorruptRecordException)
-                    if most == 1 and not passing:
+                    if is_passing(error) or tp not in consumer.assignment():
+                        break  # the broker's trouble, or a rebalance: the next poll tries again
+                    if most == 1:
                         self._stop_partition(consumer, tp, error)
         return fetched
 

@@ -39,9 +39,8 @@ class Failure:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a chunk: `done` records from its start are finished with (dead ones included)."""
+    """What became of a chunk: records to bury, and the one at which it stopped, to be tried again."""
 
-    done: int = 0
     dead: list[Failure] = field(default_factory=list)
     retry: Failure | None = None
 
@@ -81,7 +80,6 @@ class Inbox:
                     break
                 if failure is not None:
                     outcome.dead.append(failure)
-            outcome.done += 1
         self._write(connection, chunk)
         return outcome
 

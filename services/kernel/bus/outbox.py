@@ -8,17 +8,19 @@ import asyncio
 import json
 import time
 import uuid
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
+import prometheus_client as metrics
 import sqlalchemy as sa
-from prometheus_client import Counter, Gauge
 
 from services.kernel import lease
 from services.kernel.bus.producer import Producer, SendFailed
 from services.kernel.db import Database, DatabaseUnavailable
 from services.kernel.errors import Overloaded, TooLarge
 from services.kernel.failpoints import failpoint
-from services.kernel.tables import outbox
+from services.kernel.tables import idempotency, outbox
 from services.kernel.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -30,9 +32,9 @@ POLL_SECONDS = 1.0
 KEEP_SECONDS = 7 * 24 * 3600.0
 PRUNE_EVERY_SECONDS = 600.0
 
-PUBLISHED = Counter("trimtab_outbox_published_total", "Outbox rows published")
-PARKED = Counter("trimtab_outbox_parked_total", "Outbox rows too large to publish, kept aside")
-OLDEST = Gauge("trimtab_outbox_oldest_seconds", "Age of the oldest outbox row that waits")
+PUBLISHED = metrics.Counter("trimtab_outbox_published_total", "Outbox rows published")
+PARKED = metrics.Counter("trimtab_outbox_parked_total", "Outbox rows too large to publish, kept aside")
+OLDEST = metrics.Gauge("trimtab_outbox_oldest_seconds", "Age of the oldest outbox row that waits")
 
 
 class Relay:
@@ -110,29 +112,59 @@ class Relay:
         return rows
 
     async def _publish(self, rows: list[Any]) -> None:
-        futures = []
-        for row in rows:
-            headers = [(name, value.encode()) for name, value in json.loads(row.headers)]
-            futures.append(self._producer.send(row.topic, row.body, key=row.key.encode(), headers=headers))
-        results = await asyncio.gather(*futures, return_exceptions=True)
+        results: dict[int, int | BaseException] = {}
+        held: set[tuple[str, str]] = set()
+        for together in _rounds(rows):
+            ready = [row for row in together if (row.topic, row.key) not in held]
+            answers = await asyncio.gather(*map(self._send, ready), return_exceptions=True)
+            results |= {row.seq: answer for row, answer in zip(ready, answers, strict=True)}
+            held |= {(row.topic, row.key) for row in ready if not isinstance(results[row.seq], int | TooLarge)}
         failpoint("relay-after-produce")
-        sent = [row.seq for row, result in zip(rows, results, strict=True) if isinstance(result, int)]
-        large = [row.seq for row, result in zip(rows, results, strict=True) if isinstance(result, TooLarge)]
+        sent = [seq for seq, result in results.items() if isinstance(result, int)]
+        large = [seq for seq, result in results.items() if isinstance(result, TooLarge)]
         await self._db.write(lambda connection: _mark(connection, sent, large))
         PUBLISHED.inc(len(sent))
         PARKED.inc(len(large))
         for seq in large:
             log.error("event_parked", seq=seq, reason="larger than the broker takes")
-        failed = [r for r in results if isinstance(r, BaseException) and not isinstance(r, TooLarge)]
-        if failed:
-            raise failed[0]
+        for result in results.values():
+            if isinstance(result, BaseException) and not isinstance(result, TooLarge):
+                raise result
+
+    async def _send(self, row: Any) -> int:
+        headers = [(name, value.encode()) for name, value in json.loads(row.headers)]
+        return await self._producer.send(row.topic, row.body, key=row.key.encode(), headers=headers)
 
     async def _prune(self) -> None:
         if time.monotonic() - self._pruned_at < PRUNE_EVERY_SECONDS:
             return
         self._pruned_at = time.monotonic()
         before = time.time() - KEEP_SECONDS
-        await self._db.write(lambda c: c.execute(outbox.delete().where(outbox.c.published_at < before)))
+        await self._db.write(lambda connection: _forget(connection, before))
+
+
+def _rounds(rows: Sequence[Any]) -> list[list[Any]]:
+    """Rows that may be sent together: of one entity's revisions one a round, so that none overtakes one that fails.
+
+    A revision that arrives after a later one would be without effect, hence lost. Rows without a revision share the
+    first round.
+    """
+    rounds: list[list[Any]] = [[]]
+    seen: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        turn = 0
+        if '"ce_revision"' in row.headers:
+            turn = seen[row.topic, row.key]
+            seen[row.topic, row.key] += 1
+        if turn == len(rounds):
+            rounds.append([])
+        rounds[turn].append(row)
+    return rounds
+
+
+def _forget(connection: sa.Connection, before: float) -> None:
+    connection.execute(outbox.delete().where(outbox.c.published_at < before))
+    connection.execute(idempotency.delete().where(idempotency.c.at < before))
 
 
 def _mark(connection: sa.Connection, sent: list[int], large: list[int]) -> None:

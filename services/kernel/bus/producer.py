@@ -22,7 +22,8 @@ log = get_logger(__name__)
 
 SENT = Counter("trimtab_bus_sent_total", "Records acknowledged by the broker", ["topic"])
 WAITING = Gauge("trimtab_bus_producer_waiting", "Records in the producer's buffer")
-MAX_REQUEST_BYTES = 8 << 20
+MAX_REQUEST_BYTES = (8 << 20) + (256 << 10)
+"""The largest topic's messages, and room for the headers of a dead letter."""
 
 
 class SendFailed(Unavailable):
@@ -104,7 +105,8 @@ class Producer:
             await self._arrived.wait()
             self._arrived.clear()
             while self._buffer:
-                await self._send(self._client, self._buffer.popleft())
+                await self._send(self._client, self._buffer[0])  # stays in the buffer, so that a stop can fail it
+                self._buffer.popleft()
             WAITING.set(len(self._in_flight))
 
     async def _send(self, client: AIOKafkaProducer, pending: _Pending) -> None:

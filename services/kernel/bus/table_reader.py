@@ -8,6 +8,7 @@ from aiokafka.errors import KafkaError
 from schemas.base import Message
 from schemas.envelope import Envelope
 from services.kernel.bus.connection import to_record
+from services.kernel.bus.cursor import Cursor
 from services.kernel.bus.record import Record
 from services.kernel.bus.tail import assign_all, open_consumer
 from services.kernel.errors import TrimtabError, Unavailable
@@ -62,24 +63,20 @@ class TableReader:
         consumer = await open_consumer(self._settings, f"trimtab-table-{self._topic}")
         try:
             partitions = await assign_all(consumer, [self._settings.topic(self._topic)])
-            await consumer.seek_to_beginning(*partitions)
             ends = await consumer.end_offsets(partitions)
+            cursor = Cursor(consumer, await consumer.beginning_offsets(partitions))
             while True:
-                if not self.caught_up.is_set():
-                    positions = [await consumer.position(p) >= ends[p] for p in partitions]
-                    if all(positions):
-                        self.caught_up.set()
-                for raws in (await consumer.getmany(timeout_ms=500)).values():
-                    for raw in raws:
-                        self._apply(to_record(raw, self._settings.topic_prefix))
+                if not self.caught_up.is_set() and await cursor.reached(ends):
+                    self.caught_up.set()
+                for raw in await cursor.poll(timeout_ms=500):
+                    self._apply(to_record(raw, self._settings.topic_prefix))
         finally:
             await consumer.stop()
 
     def _apply(self, record: Record) -> None:
         key = (record.key or b"").decode(errors="replace")
         if record.value is None:
-            self._revisions.pop(key, None)
-            self._on_message(key, None, None)
+            self._on_message(key, None, None)  # its revision stays known: an older duplicate may not bring it back
             return
         try:
             envelope, message = record.message()

@@ -7,6 +7,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from services.kernel.bus.connection import client_options, to_record
+from services.kernel.bus.cursor import Cursor
 from services.kernel.bus.record import Record
 from services.kernel.errors import Unavailable
 from services.kernel.settings import Settings
@@ -49,34 +50,31 @@ async def assign_all(
 
 
 async def read_to_end(settings: Settings, topic: str) -> AsyncIterator[Record]:
-    """Every record that `topic` (without prefix) holds now, partition by partition."""
+    """Every record that `topic` (without prefix) holds now, partition by partition. Raises `Unavailable`."""
     consumer = await open_consumer(settings, "trimtab-reader")
     try:
         partitions = await assign_all(consumer, [settings.topic(topic)], wait_seconds=2.0)
-        await consumer.seek_to_beginning(*partitions)
         ends = await consumer.end_offsets(partitions)
-        left = {p for p in partitions if await consumer.position(p) < ends[p]}
-        while left:
-            batches = await consumer.getmany(timeout_ms=500)
-            for partition, raws in batches.items():
-                for raw in raws:
-                    if raw.offset < ends[partition]:
-                        yield to_record(raw, settings.topic_prefix)
-            left = {p for p in left if await consumer.position(p) < ends[p]}
+        cursor = Cursor(consumer, await consumer.beginning_offsets(partitions))
+        while not await cursor.reached(ends):
+            for raw in await cursor.poll(timeout_ms=500):
+                if raw.offset < ends[TopicPartition(raw.topic, raw.partition)]:
+                    yield to_record(raw, settings.topic_prefix)
+    except (KafkaError, OSError) as error:
+        raise Unavailable(f"Kafka at {settings.kafka_bootstrap} broke off ({error!r})") from error
     finally:
         await consumer.stop()
 
 
-async def follow(settings: Settings, topics: Iterable[str], *, from_start: bool = False) -> AsyncIterator[Record]:
-    """Records as they arrive, for ever; with `from_start` the ones that are there first. Raises `Unavailable`."""
+async def follow(settings: Settings, topics: Iterable[str]) -> AsyncIterator[Record]:
+    """Records as they arrive, for ever. Raises `Unavailable`."""
     consumer = await open_consumer(settings, "trimtab-follower")
     try:
         partitions = await assign_all(consumer, [settings.topic(topic) for topic in topics])
-        await (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*partitions)
+        cursor = Cursor(consumer, await consumer.end_offsets(partitions))
         while True:
-            for raws in (await consumer.getmany(timeout_ms=1000)).values():
-                for raw in raws:
-                    yield to_record(raw, settings.topic_prefix)
+            for raw in await cursor.poll(timeout_ms=1000):
+                yield to_record(raw, settings.topic_prefix)
     except (KafkaError, OSError) as error:
         raise Unavailable(f"Kafka at {settings.kafka_bootstrap} broke off ({error!r})") from error
     finally:
