@@ -6,7 +6,6 @@ import math
 import time
 from typing import Annotated, Any
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
 from pydantic import Field, model_validator
 
@@ -120,11 +119,11 @@ async def export_predictions(model_id: Name, body: ExportRequest, request: Reque
 
 
 @router.get("/mlops/monitor/status", summary="What the monitor has counted")
-async def monitor_status(request: Request, _: Reader) -> dict[str, Any]:
-    """Rows by model and version, repeats, missing ranges, lag by partition, the spool."""
+async def monitor_status(request: Request, principal: Reader) -> dict[str, Any]:
+    """Rows by model and version (of those that the key may see), repeats, missing ranges, lag by partition, spool."""
     service, parts = _of(request)
-    models = await service.db.read(report.status)
-    waiting = await service.db.read(_waiting_labels)
+    models = await service.db.read(lambda connection: report.status(connection, principal))
+    waiting = await service.db.read(lambda connection: report.labels_waiting(connection, principal))
     return {
         "models": models,
         "labels_waiting": waiting,
@@ -132,11 +131,6 @@ async def monitor_status(request: Request, _: Reader) -> dict[str, Any]:
         "stopped_partitions": parts.stream.stopped_partitions,
         "spool_bytes": await asyncio.to_thread(parts.spool.size),
     }
-
-
-def _waiting_labels(connection: sa.Connection) -> int:
-    waiting = sa.select(sa.func.count()).select_from(tables.labels).where(tables.labels.c.block_id.is_(None))
-    return int(connection.execute(waiting).scalar_one())
 
 
 def _of(request: Request) -> tuple[Service, Parts]:

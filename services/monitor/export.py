@@ -62,6 +62,9 @@ def export(
     until_us = int(request.until.timestamp() * 1e6) if request.until else 2**62
     limit = min(request.limit, most_rows)
     if request.labelled_only:
+        there = db.read_now(lambda c: _count_labelled(c, model_id, request.version, start_us, until_us))
+        if min(there, limit) < max(1, request.min_rows):  # a loop asks often: nothing is decoded to say "not yet"
+            return Export(None, None, min(there, limit))
         picks = db.read_now(lambda c: _labelled(c, model_id, request.version, start_us, until_us, limit))
     else:
         picks = db.read_now(lambda c: _every(c, model_id, start_us, until_us, limit))
@@ -81,19 +84,31 @@ def export(
     return Export(f"artifact:{key}", digest, dataset.num_rows)
 
 
+def _joined(model_id: str, version: str | None, start_us: int, until_us: int) -> sa.ColumnElement[bool]:
+    label = tables.labels.c
+    joined = sa.and_(
+        label.model_id == model_id, label.block_id.is_not(None), label.time_us >= start_us, label.time_us < until_us
+    )
+    return joined if version is None else sa.and_(joined, label.version == version)
+
+
+def _count_labelled(connection: sa.Connection, model_id: str, version: str | None, start_us: int, until_us: int) -> int:
+    statement = (
+        sa.select(sa.func.count()).select_from(tables.labels).where(_joined(model_id, version, start_us, until_us))
+    )
+    return int(connection.execute(statement).scalar_one())
+
+
 def _labelled(
     connection: sa.Connection, model_id: str, version: str | None, start_us: int, until_us: int, limit: int
 ) -> list[_Pick]:
     label = tables.labels.c
     statement = (
         sa.select(label.block_id, label.row, label.label)
-        .where(label.model_id == model_id, label.block_id.is_not(None))
-        .where(label.time_us >= start_us, label.time_us < until_us)
+        .where(_joined(model_id, version, start_us, until_us))
         .order_by(label.time_us.desc())
         .limit(limit)
     )
-    if version is not None:
-        statement = statement.where(label.version == version)
     by_block: defaultdict[int, dict[int, str]] = defaultdict(dict)
     for row in connection.execute(statement):
         by_block[row.block_id][row.row] = row.label

@@ -16,6 +16,7 @@ from schemas.predictions import Prediction, PredictionBatch
 from services.kernel.bus.inbox import Failure
 from services.kernel.bus.record import REPLAY_GROUP, Record
 from services.kernel.errors import TrimtabError, Undecodable
+from services.kernel.telemetry import get_logger
 from services.monitor.batch_rows import by_version, fitting, span, without_errors
 from services.monitor.json_rows import JsonRow, to_batch
 from services.monitor.open_windows import Counted, OpenWindow, close, count
@@ -23,9 +24,13 @@ from services.monitor.verdicts import ClosedWindow
 from services.monitor.watched import UnknownVersion, Watched, Watchlist
 from services.monitor.watermark import Watermark, advance
 
+log = get_logger(__name__)
+
 MAX_ID = 256
 MAX_SEQUENCE = 2**62
 FORGET_UNKNOWN_SECONDS = 600.0
+RETRY_LOAD_SECONDS = 30.0
+"""A window whose version can't be loaded is tried again this much later."""
 
 Key = tuple[str, str]
 """(model id, version)."""
@@ -101,6 +106,7 @@ class Intake:
         self._max_age_seconds = max_age_seconds
         self._min_rows = min_rows
         self._unknown_since: dict[Key, float] = {}
+        self._unloadable_until: dict[Key, float] = {}
         self._began_at = time.time()
 
     def take(self, state: PartitionState, others: Sequence[PartitionState], records: Sequence[Record]) -> Staged:
@@ -129,17 +135,32 @@ class Intake:
         return staged
 
     def close_due(self, state: PartitionState, others: Sequence[PartitionState], now: float) -> Staged | None:
-        """What closing the windows that are due amounts to; None when none is."""
+        """What closing the windows that are due amounts to; None when none is. One that can't be judged stays open."""
         staged = Staged(state.next_offset or 0)
         for key, share in state.windows.items():
             plan = self._watchlist.plan(key[0]).drift_detection
             if share.opened_at is None or not plan.enabled or not now - share.opened_at >= self._max_age_seconds > 0:
                 continue
             elsewhere = _elsewhere(others, key)
-            if share.window.rows + sum(other.window.rows for other in elsewhere) >= self._min_rows:
-                counted = close(self._watchlist.get(*key), plan, share, elsewhere)
-                self._put(staged, key, counted)
+            if share.window.rows + sum(other.window.rows for other in elsewhere) < self._min_rows:
+                continue
+            watched = self._loadable(key)
+            if watched is not None:
+                self._put(staged, key, close(watched, plan, share, elsewhere))
         return staged if staged.closed else None
+
+    def _loadable(self, key: Key) -> Watched | None:
+        """The version; None, logged and left alone for a while, when its artifact is gone, damaged or out of reach."""
+        now = time.monotonic()
+        if now < self._unloadable_until.get(key, now):
+            return None
+        self._unloadable_until.pop(key, None)
+        try:
+            return self._watchlist.get(*key)
+        except TrimtabError as error:
+            self._unloadable_until[key] = now + RETRY_LOAD_SECONDS
+            log.error("window_left_open", model_id=key[0], version=key[1], error=error.detail)
+            return None
 
     # one record ---------------------------------------------------------------------------------------------------
 
@@ -172,6 +193,9 @@ class Intake:
             _check_id(name)
         parts = by_version(rows)
         found = {version: self._group_of(groups, (batch.model_id, version)) for version in parts}
+        told = next(iter(found.values()), None)
+        if batch.skew and told is None:
+            told = self._group_of(groups, (batch.model_id, self._watchlist.default_version(batch.model_id)))
         mark = staged.marks.get(batch.incarnation) or state.marks.get(batch.incarnation) or Watermark()
         passage = advance(mark, batch.first_sequence, rows.num_rows, batch.gaps)
         staged.marks[batch.incarnation] = passage.mark
@@ -186,9 +210,7 @@ class Intake:
             group.batches.append(rows_that_fit)
             group.skew.update(misfits)
             group.redacted.update(batch.redacted)
-        if batch.skew and not passage.repeated:
-            told = next(iter(found.values()), None)
-            told = told or self._group_of(groups, (batch.model_id, self._watchlist.default_version(batch.model_id)))
+        if told is not None and not passage.repeated:
             told.skew.update(batch.skew)
         if rows.num_rows:
             start_us, end_us = span(rows)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from services.kernel.auth import Principal
 from services.kernel.db import Database
 from services.monitor import performance, signals, tables
 from services.monitor.drift import DEFINITIONS
@@ -219,8 +220,8 @@ def _judged_by(layout: CountLayout, method: str, number: int) -> str:
     return "psi" if method == "wasserstein" and number >= layout.number_count else method
 
 
-def status(connection: sa.Connection) -> list[dict[str, Any]]:
-    """Counted rows, by model and version, and what came again, never came, or was shed, by model."""
+def status(connection: sa.Connection, principal: Principal) -> list[dict[str, Any]]:
+    """Counted rows, by model and version, and what came again, never came, or was shed, by model `principal` sees."""
     table = tables.tallies.c
     names = ("rows", "errors", "repeated", "missing", "shed")
     rows = connection.execute(
@@ -230,6 +231,8 @@ def status(connection: sa.Connection) -> list[dict[str, Any]]:
     )
     models: dict[str, dict[str, Any]] = {}
     for row in rows:
+        if not _sees(principal, row.model_id):
+            continue
         model = models.setdefault(
             row.model_id, {"model_id": row.model_id, "repeated": 0, "missing": 0, "shed": 0, "versions": {}}
         )
@@ -239,6 +242,21 @@ def status(connection: sa.Connection) -> list[dict[str, Any]]:
             model |= {name: int(getattr(row, name)) for name in ("repeated", "missing", "shed")}
             models[row.model_id] = model
     return list(models.values())
+
+
+def labels_waiting(connection: sa.Connection, principal: Principal) -> int:
+    """Labels whose predictions have not been found, of the models that `principal` sees."""
+    label = tables.labels.c
+    waiting = (
+        sa.select(label.model_id, sa.func.count().label("labels"))
+        .where(label.block_id.is_(None))
+        .group_by(label.model_id)
+    )
+    return sum(row.labels for row in connection.execute(waiting) if _sees(principal, row.model_id))
+
+
+def _sees(principal: Principal, model_id: str) -> bool:
+    return not principal.model_prefixes or model_id.startswith(principal.model_prefixes)
 
 
 def _number(value: Any) -> float | None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from services.kernel.db import Database
+from services.kernel.migrate import migrate
 from tests.integration.monitor.harness import Monitor
 from trimtab.local.broker import LocalBroker
 
@@ -36,3 +38,13 @@ def monitor(make_monitor: Callable[..., Monitor]) -> Monitor:
     one.start()
     one.wait(one.ready, "the monitor is ready")
     return one
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty database of the monitor."""
+    url = f"sqlite:///{tmp_path / 'monitor.db'}"
+    database = Database(url if request.param == "sqlite" else request.getfixturevalue("postgres_url"), "monitor")
+    migrate(database, "services.monitor.migrations")
+    yield database
+    database.close()

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from schemas.baseline import build_baseline
 from schemas.events import Label, LabelsObserved
 from schemas.predictions import prediction_id
 from services.kernel.db import Database
-from services.kernel.migrate import migrate
 from services.kernel.uow import Work
 from services.monitor import retention, state, tables
 from services.monitor.handlers import on_labels
@@ -29,16 +28,6 @@ from tests.integration.monitor.harness import MODEL, SIGNATURE, VERSION, batch, 
 
 LAYOUT = CountLayout(build_baseline(columns(np.random.default_rng(0), 500), SIGNATURE))
 KEY = (MODEL, VERSION)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """An empty database of the monitor."""
-    url = f"sqlite:///{tmp_path / 'monitor.db'}"
-    database = Database(url if request.param == "sqlite" else request.getfixturevalue("postgres_url"), "monitor")
-    migrate(database, "services.monitor.migrations")
-    yield database
-    database.close()
 
 
 def counted(rows: int, offset: int) -> Staged:
