@@ -21,7 +21,8 @@ def acquire(
     if row is None:
         insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(leases)
         first = insert.values(name=name, holder=holder, epoch=1, expires_at=now + seconds).on_conflict_do_nothing()
-        return 1 if connection.execute(first).rowcount else None  # another took it at the same moment
+        taken = connection.execute(first.returning(leases.c.epoch)).first()
+        return None if taken is None else 1  # another took it at the same moment
     if row.holder != holder and row.expires_at > now:
         return None
     epoch = row.epoch if row.holder == holder else row.epoch + 1

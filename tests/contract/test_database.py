@@ -101,6 +101,24 @@ def test_a_lease_has_one_holder_and_a_zombie_is_told_by_its_epoch(db: Database) 
     assert take("a") == 3
 
 
+def test_a_lease_that_many_ask_for_at_once_goes_to_one(url: str) -> None:
+    databases = [Database(url, "probe") for _ in range(4)]
+    migrate(databases[0], "tests.probe.migrations")
+    got: list[int | None] = []
+
+    def take(database: Database, holder: str) -> None:
+        got.append(database.write_now(lambda c: lease.acquire(c, "relay", holder, 10)))
+
+    threads = [threading.Thread(target=take, args=(db, f"h{number}")) for number, db in enumerate(databases)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(got, key=str) == [1, None, None, None]
+    for database in databases:
+        database.close()
+
+
 def test_an_idempotency_key_recalls_its_answer_and_refuses_another_request(db: Database) -> None:
     first = idempotency.digest({"a": 1, "b": 2})
     assert first == idempotency.digest({"b": 2, "a": 1})

@@ -1,19 +1,22 @@
 """A record that no client can read stops its own partition only, is named, and can be stepped over."""
 
+import hashlib
+import json
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.util import calc_crc32c
 
-from schemas.events import Label, LabelsObserved
+from schemas.events import ApiKeyGranted, Label, LabelsObserved, Scope
+from services.kernel.bus import dead_letters
 from services.kernel.bus.admin import apply_topics
 from services.kernel.bus.producer import Producer
+from services.kernel.bus.table_reader import TableReader
+from services.kernel.bus.tail import read_to_end
 from tests.integration.test_bus import _has
 from tests.probe.app import ProbeSettings, build
 from tests.waiting import until
 from trimtab.local.broker import LocalBroker
-
-BODY = '{{"model_id": "m", "labels": [{{"prediction_id": "{0}", "label": "a"}}]}}'
 
 
 async def produce_unreadable(bootstrap: str, topic: str, partition: int) -> int:
@@ -73,3 +76,55 @@ async def test_an_unreadable_record_stops_its_partition_only_and_can_be_skipped(
     finally:
         await service.stop()
         await producer.stop()
+
+
+async def test_a_table_steps_over_an_unreadable_record(broker: LocalBroker, topic_prefix: str, tmp_path: Path) -> None:
+    settings = ProbeSettings(kafka_bootstrap=broker.bootstrap, topic_prefix=topic_prefix, data_dir=tmp_path)
+    await apply_topics(settings)
+    producer = Producer(settings, "test")
+    await producer.start()
+    seen: list[str] = []
+    reader = TableReader(settings, "access", lambda key, message, envelope: seen.append(key))
+    for key in ("before", "behind"):
+        grant = ApiKeyGranted(key_id=key, name=key, sha256="0", scopes=(Scope.READ,))
+        await producer.send("access", grant.model_dump_json().encode(), key=key.encode())
+        if key == "before":
+            await produce_unreadable(broker.bootstrap, f"{topic_prefix}access", 0)
+    try:
+        await reader.start()
+        await until(reader.caught_up.is_set, timeout_seconds=20)
+        assert seen == ["before", "behind"]
+        assert reader.task is not None
+        assert not reader.task.done()
+        found = [record.key async for record in read_to_end(settings, "access")]
+        assert found == [b"before", b"behind"]
+    finally:
+        await reader.stop()
+        await producer.stop()
+
+
+async def test_a_record_too_large_to_bury_whole_is_buried_with_its_digest(
+    broker: LocalBroker, topic_prefix: str, tmp_path: Path
+) -> None:
+    settings = ProbeSettings(
+        kafka_bootstrap=broker.bootstrap, topic_prefix=topic_prefix, topic_partitions=1, data_dir=tmp_path
+    )
+    await apply_topics(settings)
+    packed = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, compression_type="gzip", max_request_size=8 << 20)
+    await packed.start()
+    body = b"x" * (3 << 20)  # small on the wire, larger than the dead-letter topic takes when unpacked
+    await packed.send_and_wait(f"{topic_prefix}labels", body)
+    await packed.send_and_wait(f"{topic_prefix}labels", label("after"))
+    await packed.stop()
+    service = build(settings)
+    await service.start()
+    try:
+        await until(lambda: _has(service, "after"), timeout_seconds=20)
+        (letter,) = [letter async for letter in dead_letters.letters(settings, "labels")]
+        assert letter.value == body[: dead_letters.KEPT_BYTES]
+        (record,) = [record async for record in read_to_end(settings, "labels.dlq")]
+        about = json.loads(record.header("trimtab_dlq_about") or b"")
+        assert about["whole_bytes"] == len(body)
+        assert about["whole_sha256"] == hashlib.sha256(body).hexdigest()
+    finally:
+        await service.stop()
