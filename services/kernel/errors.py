@@ -12,6 +12,7 @@ TrimtabError
 ├── NotBuilt                known to the protocol, not built in this release
 ├── Undecodable             a record that no retry will make readable
 ├── IntegrityFailed         bytes do not fit their digest
+├── Failed                  not the caller's fault: a model or this project itself went wrong
 ├── Misconfigured           a setting is missing or contradicts another; the process can't start
 └── Unavailable             a dependency or a queue; `retriable`
     └── Overloaded          a bounded queue is full; try again after `retry_after_seconds`
@@ -100,6 +101,12 @@ class IntegrityFailed(TrimtabError):
     """Bytes do not fit their digest."""
 
     code = "integrity-failed"
+
+
+class Failed(TrimtabError):
+    """A model or this server went wrong; the request did not."""
+
+    code = "internal"
 
 
 class Misconfigured(TrimtabError):

@@ -7,7 +7,8 @@ a longer one runs in a thread (ONNX Runtime releases the GIL) while the next bat
 time per power-of-two size of batch; a size never seen is extrapolated from the nearest smaller one.
 
 No request can harm another: rows are validated before they get here, rows with NaN or infinities are taken out before
-the run, and a batch that raises is run again one request at a time.
+the run, and a batch that raises is run again one request at a time. Whatever goes wrong, a defect included, everyone
+who waits gets an answer and the next batch runs.
 """
 
 import asyncio
@@ -20,9 +21,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from services.kernel.errors import InvalidInput, Overloaded, TooLarge, TrimtabError
+from services.kernel.errors import Failed, InvalidInput, Overloaded, TooLarge, TrimtabError
+from services.kernel.telemetry import get_logger
 from services.serving.columns import Columns, Layout, Row
-from services.serving.runtime import Array, Runtime, RuntimeFailed
+from services.serving.runtime import Array, Runtime
+
+log = get_logger(__name__)
 
 BLOCKING_SECONDS = 0.005
 """Longest expected run that may hold the event loop."""
@@ -53,7 +57,11 @@ class Finisher(Protocol):
         ...
 
     def fail(self, pending: Pending, columns: Columns, error: TrimtabError) -> None:
-        """`pending` failed, for a reason of its own (`InvalidInput`) or of the model's (`RuntimeFailed`)."""
+        """`pending` failed, for a reason of its own (`InvalidInput`) or of the server's (`Failed`)."""
+        ...
+
+    def refuse(self, batch: list[Pending], error: TrimtabError) -> None:
+        """Those of `batch` who still wait get `error`; nothing is logged of their rows."""
         ...
 
 
@@ -142,16 +150,20 @@ class Batcher:
     def _turn(self) -> None:
         self._scheduled = False
         batch = self._take()
-        if not batch:
-            self._go_on()
-            return
-        columns, batch = self._assemble(batch)
+        try:
+            if batch:
+                self._begin(batch)
+        except Exception as error:  # noqa: BLE001 - a defect must not leave requests without an answer
+            self._finisher.refuse(batch, _defect(error))
+        self._go_on()
+
+    def _begin(self, taken: list[Pending]) -> None:
+        columns, batch = self._assemble(taken)
         if batch:
             if self.expected_seconds(columns.rows) <= BLOCKING_SECONDS:
                 self._run_here(batch, columns)
             else:
                 self._running = asyncio.get_running_loop().create_task(self._run_in_thread(batch, columns))
-        self._go_on()
 
     def _go_on(self) -> None:
         if self._queue and not self._scheduled and self._running is None:
@@ -199,10 +211,15 @@ class Batcher:
     def _run(self, columns: Columns) -> list[Array]:
         begun = time.perf_counter()
         limit = self._runtime.max_rows
-        if limit is not None and columns.rows > limit:
-            outputs = self._run_in_pieces(columns, limit)
-        else:
-            outputs = self._runtime.run(self._layout.feed(columns), columns.rows)
+        try:
+            if limit is not None and columns.rows > limit:
+                outputs = self._run_in_pieces(columns, limit)
+            else:
+                outputs = self._runtime.run(self._layout.feed(columns), columns.rows)
+        except Failed:
+            raise
+        except Exception as error:
+            raise _defect(error) from error
         self.learn(columns.rows, time.perf_counter() - begun)
         return outputs
 
@@ -217,12 +234,12 @@ class Batcher:
     def _run_here(self, batch: list[Pending], columns: Columns) -> None:
         try:
             outputs = self._run(columns)
-        except RuntimeFailed as error:
+        except Failed as error:
             self._failed_alone_or_split(batch, columns, error)
         else:
             self._finisher.finish(batch, columns, outputs)
 
-    def _failed_alone_or_split(self, batch: list[Pending], columns: Columns, error: RuntimeFailed) -> None:
+    def _failed_alone_or_split(self, batch: list[Pending], columns: Columns, error: Failed) -> None:
         if len(batch) == 1:
             self._finisher.fail(batch[0], columns, error)
             return
@@ -237,15 +254,17 @@ class Batcher:
         try:
             try:
                 outputs = await loop.run_in_executor(self._executor, self._run, columns)
-            except RuntimeFailed as error:
+            except Failed as error:
                 await self._failed_in_thread(batch, columns, error)
             else:
                 self._finisher.finish(batch, columns, outputs)
+        except Exception as error:  # noqa: BLE001 - as in `_turn`
+            self._finisher.refuse(batch, _defect(error))
         finally:
             self._running = None
             self._go_on()
 
-    async def _failed_in_thread(self, batch: list[Pending], columns: Columns, error: RuntimeFailed) -> None:
+    async def _failed_in_thread(self, batch: list[Pending], columns: Columns, error: Failed) -> None:
         if len(batch) == 1:
             self._finisher.fail(batch[0], columns, error)
             return
@@ -255,7 +274,13 @@ class Batcher:
             offset += pending.count
             try:
                 outputs = await asyncio.get_running_loop().run_in_executor(self._executor, self._run, own)
-            except RuntimeFailed as its_own:
+            except Failed as its_own:
                 self._finisher.fail(pending, own, its_own)
             else:
                 self._finisher.finish([pending], own, outputs)
+
+
+def _defect(error: Exception) -> Failed:
+    """What a caller is told of the error being handled, which nobody foresaw; the log has the error itself."""
+    log.exception("batch_failed_unexpectedly", error=repr(error))
+    return Failed("this is a defect of the server or of the model; the log names it")

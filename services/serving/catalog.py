@@ -6,12 +6,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from services.kernel.errors import NotFound, Overloaded, TrimtabError, Unavailable
+from services.kernel.errors import Failed, NotFound, Overloaded, TrimtabError, Unavailable
 from services.kernel.telemetry import get_logger
 from services.serving.columns import Columns, Row
 from services.serving.predlog import LogBudget
 from services.serving.router import FALLBACK, PINNED, SHADOW, RoutePlan
-from services.serving.runtime import RuntimeFailed
 from services.serving.served import Answer, ServedVersion
 
 log = get_logger(__name__)
@@ -96,7 +95,7 @@ class Catalog:
     ) -> Answer:
         """Ask the fallback instead. Raises `failure` when there is none or the failure is not one to fall back from."""
         route = chosen.deployed.plan.instead_of(chosen.served.version)
-        if route is None or chosen.route == PINNED or not isinstance(failure, RuntimeFailed | Unavailable):
+        if route is None or chosen.route == PINNED or not isinstance(failure, Failed | Unavailable):
             raise failure
         served = chosen.deployed.versions.get(route.version)
         if served is None or served.signature.inputs != chosen.served.signature.inputs:

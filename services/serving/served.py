@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,7 +138,7 @@ class ServedVersion:
         try:
             first = self._append(batch, columns, meaning, latencies_us, None)
         except Overloaded as error:
-            self._refuse(batch, error)
+            self.refuse(batch, error)
             return
         finished = Finished(outputs, meaning, self._log.incarnation, first)
         segment = self._log.current
@@ -159,6 +160,13 @@ class ServedVersion:
                 error = full
         if not pending.future.done():
             pending.future.set_exception(error)
+
+    def refuse(self, batch: list[Pending], error: TrimtabError) -> None:
+        """See `batcher.Finisher`."""
+        for pending in batch:
+            if not pending.future.done():
+                self.measures.failed(error.code)
+                pending.future.set_exception(copy(error))
 
     def close(self) -> None:
         """Free the runtime. The batcher must be idle."""
@@ -184,12 +192,6 @@ class ServedVersion:
             meaning=meaning,
             error=error,
         )
-
-    def _refuse(self, batch: list[Pending], error: Overloaded) -> None:
-        for pending in batch:
-            self.measures.failed(error.code)
-            if not pending.future.done():
-                pending.future.set_exception(Overloaded(error.detail, error.retry_after_seconds))
 
     def _synced(
         self, error: OSError | None, batch: list[Pending], finished: Finished, latencies_us: NDArray[np.uint32]

@@ -28,6 +28,7 @@ STATUS: dict[type[TrimtabError], int] = {
     errors.NotBuilt: 501,
     errors.Undecodable: 400,
     errors.IntegrityFailed: 422,
+    errors.Failed: 500,
     errors.Misconfigured: 500,
     errors.Unavailable: 503,
 }

@@ -5,12 +5,12 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from services.kernel.errors import TrimtabError
+from services.kernel.errors import Failed
 
 Array = NDArray[Any]
 
 
-class RuntimeFailed(TrimtabError):
+class RuntimeFailed(Failed):
     """The model raised, or what it returned does not fit its signature."""
 
     code = "model-failed"

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from services.kernel.errors import InvalidInput, Overloaded, TooLarge, TrimtabError
+from services.kernel.errors import Failed, InvalidInput, Overloaded, TooLarge, TrimtabError
 from services.serving.batcher import BLOCKING_SECONDS, Batcher, BatchLimits, Pending
 from services.serving.columns import Columns, Layout
 from services.serving.runtime import Array, RuntimeFailed
@@ -17,7 +17,7 @@ from tests.serving_models import VECTOR
 
 
 class Doubling:
-    """A runtime that doubles its input, notes its batches, fails on 13 and may be held up."""
+    """A runtime that doubles its input, notes its batches, fails on 13, has a defect at 17 and may be held up."""
 
     def __init__(self, max_rows: int | None = None) -> None:
         self.max_rows = max_rows
@@ -32,6 +32,8 @@ class Doubling:
         self.threads.append(threading.get_ident())
         if (feed["x"] == 13).any():
             raise RuntimeFailed("the model does not like 13")
+        if (feed["x"] == 17).any():
+            raise KeyError("17")
         return [feed["x"] * 2]
 
     def close(self) -> None:
@@ -39,9 +41,11 @@ class Doubling:
 
 
 class Collecting:
-    """Resolves futures with the rows of their own."""
+    """Resolves futures with the rows of their own; has a defect at 19."""
 
     def finish(self, batch: list[Pending], columns: Columns, outputs: list[Array]) -> None:
+        if (outputs[0] == 2 * 19).any():
+            raise KeyError("19")
         start = 0
         for pending in batch:
             pending.future.set_result(outputs[0][start : start + pending.count])
@@ -49,6 +53,10 @@ class Collecting:
 
     def fail(self, pending: Pending, columns: Columns, error: TrimtabError) -> None:
         pending.future.set_exception(error)
+
+    def refuse(self, batch: list[Pending], error: TrimtabError) -> None:
+        for pending in batch:
+            pending.future.set_exception(error)
 
 
 def made(runtime: Doubling, executor: ThreadPoolExecutor, **limits: int) -> Batcher:
@@ -96,6 +104,25 @@ async def test_a_failing_request_fails_alone(executor: ThreadPoolExecutor, slow:
     answers = await asyncio.gather(*(ask(batcher, v) for v in (1, 13, 3)), return_exceptions=True)
     assert isinstance(answers[1], RuntimeFailed)
     assert [float(a[0, 0]) for a in (answers[0], answers[2]) if isinstance(a, np.ndarray)] == [2.0, 6.0]
+
+
+@pytest.mark.parametrize("slow", [False, True])
+async def test_a_defect_is_answered_logged_and_outlived(
+    executor: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture, slow: bool
+) -> None:
+    batcher = made(Doubling(), executor)
+    if slow:
+        batcher.learn(1, 1.0)
+    in_the_run = await asyncio.wait_for(asyncio.gather(*(ask(batcher, v) for v in (1, 17)), return_exceptions=True), 10)
+    assert isinstance(in_the_run[0], np.ndarray)
+    after_it = await asyncio.wait_for(asyncio.gather(ask(batcher, 19), return_exceptions=True), 10)
+    for answer in (in_the_run[1], after_it[0]):
+        assert isinstance(answer, Failed)
+        assert answer.code == "internal"
+    errors = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert {str(error) for error in errors} == {"'17'", "'19'"}
+    assert float((await ask(batcher, 3))[0, 0]) == 6.0
+    await asyncio.wait_for(batcher.drained(), 10)
 
 
 async def test_a_row_with_nan_is_taken_out_before_the_run(executor: ThreadPoolExecutor) -> None:

@@ -27,6 +27,13 @@ class Failing:
         """Nothing to free."""
 
 
+class Defective(Failing):
+    """A model whose runtime has a defect."""
+
+    def run(self, feed: Mapping[str, Array], rows: int) -> list[Array]:
+        raise KeyError("x")
+
+
 def working(tmp_path: Path, name: str) -> OnnxRuntime:
     return OnnxRuntime(vector_model(tmp_path / f"{name}.onnx"), VECTOR)
 
@@ -50,6 +57,16 @@ async def test_a_failing_version_falls_back_and_says_so(plane: Plane, tmp_path: 
         ("2.0.0", "route-2.0.0", "model-failed"),
         ("1.0.0", "fallback", None),
     ]
+
+
+async def test_a_defect_is_500_and_counted_and_falls_back(plane: Plane, tmp_path: Path) -> None:
+    deployed = plane.deploy("m", {"2.0.0": (VECTOR, Defective()), "1.0.0": (VECTOR, working(tmp_path, "old"))})
+    status, answer = await predict(plane)
+    assert (status, answer["code"]) == (500, "internal")
+    assert deployed.versions["2.0.0"].measures.error_count == 1
+    plane.deploy("m", {"2.0.0": (VECTOR, Defective()), "1.0.0": (VECTOR, working(tmp_path, "old"))}, fallback="1.0.0")
+    status, answer = await predict(plane)
+    assert (status, answer["version"], answer["fallback"]) == (200, "1.0.0", True)
 
 
 async def test_without_a_fallback_the_failure_is_answered_and_logged(plane: Plane) -> None:
