@@ -5,16 +5,16 @@ TrimtabError
 └── ExportFailed      the exported graph can't be loaded or does not agree with the network
 """
 
-from services.kernel.errors import TrimtabError
+from services.kernel.errors import Failed
 
 
-class TrainingFailed(TrimtabError):
+class TrainingFailed(Failed):
     """The network could not be fitted."""
 
     code = "training-failed"
 
 
-class ExportFailed(TrimtabError):
+class ExportFailed(Failed):
     """The ONNX graph is not the network that was trained."""
 
     code = "export-failed"
