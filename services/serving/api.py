@@ -9,9 +9,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from services.kernel.errors import NotFound
 from services.kernel.http.api import Admin, Reader
+from services.kernel.http.problems import MethodNotAllowed
 from services.kernel.metrics_merge import merge as merge_metrics
 from services.kernel.service import Service
 from services.serving import openapi
@@ -93,7 +96,14 @@ async def docs() -> HTMLResponse:
 @rest.api_route("/{path:path}", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
 async def forward(request: Request) -> Response:
     """Everything else belongs to another service."""
-    return await _gateway(request).forward(request)
+    try:
+        return await _gateway(request).forward(request)
+    except NotFound:
+        routes = [route for route in (*own.routes, *rest.routes) if isinstance(route, APIRoute)]
+        allowed = {method for route in routes if route.path == request.url.path for method in route.methods or ()}
+        if allowed:
+            raise MethodNotAllowed(request.method, request.url.path, allowed) from None
+        raise
 
 
 def _shown(config: ServerConfig) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kernel.errors import NotBuilt, TrimtabError
+from services.kernel.http.problems import MethodNotAllowed
 from services.serving.exchange import Encode, Exchange, Gate, HungUp
 from services.serving.predict_api import Authorize, PredictApi, encode_problem
 from services.serving.protocol_v2 import ProtocolV2, encode_error
@@ -39,7 +40,9 @@ class DataPlane:
                 await self._run(self._v2, encode_error, Exchange(scope, receive, send, self._gate), True)
                 return
             handler = self._posts.get(path)
-            if handler is not None and scope["method"] == "POST":
+            if handler is not None:
+                if scope["method"] != "POST":
+                    handler = _only_posts
                 await self._run(handler, encode_problem, Exchange(scope, receive, send, self._gate), False)
                 return
         await self._rest(scope, receive, send)
@@ -56,3 +59,7 @@ class DataPlane:
     async def _explain(self, exchange: Exchange) -> None:
         self._authorize(exchange.authorization, "predict", None)
         raise NotBuilt("explanations are not built in this release")
+
+
+async def _only_posts(exchange: Exchange) -> None:
+    raise MethodNotAllowed(exchange.method, exchange.scope["path"], ["POST"])

@@ -21,7 +21,7 @@ from services.kernel.errors import (
     UnsupportedMedia,
 )
 from services.kernel.http.guard import allowed_hosts
-from services.kernel.http.problems import PROBLEM_JSON, status_of
+from services.kernel.http.problems import PROBLEM_JSON, MethodNotAllowed, status_of
 from services.kernel.settings import Settings
 from services.serving.served import Answer
 
@@ -184,6 +184,8 @@ class Exchange:
             extra.append((b"retry-after", str(max(1, round(seconds))).encode()))
         elif status == 401:
             extra.append((b"www-authenticate", b"Bearer"))
+        elif isinstance(error, MethodNotAllowed):
+            extra.append((b"allow", error.allow.encode()))
         elif status == 413:
             extra.append(_CLOSE)  # the rest of the body is not read
         await self.answer(body, status=status, kind=kind, extra=extra)

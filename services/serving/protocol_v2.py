@@ -15,6 +15,7 @@ import msgspec
 
 from schemas.features import Feature
 from services.kernel.errors import InvalidInput, NotBuilt, NotFound, TrimtabError, Unavailable
+from services.kernel.http.problems import MethodNotAllowed
 from services.serving import tensors
 from services.serving.catalog import Catalog, Chosen
 from services.serving.columns import Columns
@@ -151,6 +152,8 @@ class ProtocolV2:
                 await self._model_ready(exchange, model, version)
             case _:
                 self._authorize(exchange.authorization, "read", None)
+                if allowed := _methods_of(parts[1:]):
+                    raise MethodNotAllowed(exchange.method, path, allowed)
                 raise NotFound(f"the protocol has no {exchange.method} {exchange.scope['path'][:200]}")
 
     def _remember(self, path: str, model: str, version: str | None) -> None:
@@ -224,6 +227,23 @@ class ProtocolV2:
             return await exchange.wait(future, queued=queued)
         except TrimtabError as error:
             return await self._catalog.fall_back(chosen, error, columns.rows, None, columns, started)
+
+
+def _methods_of(parts: list[str]) -> tuple[str, ...]:
+    """The methods that a path below `/v2` takes; none for one that the protocol does not have."""
+    match parts:
+        case ["models", _, "infer"] | ["models", _, "versions", _, "infer"]:
+            return ("POST",)
+        case (
+            []
+            | ["health", "live" | "ready"]
+            | ["models", _]
+            | ["models", _, "ready"]
+            | ["models", _, "versions", _]
+            | ["models", _, "versions", _, "ready"]
+        ):
+            return ("GET", "HEAD")
+    return ()
 
 
 def _raw_path(exchange: Exchange) -> str:

@@ -1,5 +1,6 @@
 """Errors as problem documents (RFC 9457), and the one table of status codes."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,6 +17,17 @@ log = get_logger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 
+
+class MethodNotAllowed(TrimtabError):
+    """The path is known, but not with this method."""
+
+    code = "method-not-allowed"
+
+    def __init__(self, method: str, path: str, allowed: Iterable[str]) -> None:
+        self.allow = ", ".join(sorted(allowed))
+        super().__init__(f"{path[:200]} does not take {method}, only {self.allow}")
+
+
 STATUS: dict[type[TrimtabError], int] = {
     errors.TooLarge: 413,
     errors.UnsupportedMedia: 415,
@@ -23,6 +35,7 @@ STATUS: dict[type[TrimtabError], int] = {
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
+    MethodNotAllowed: 405,
     errors.PreconditionFailed: 412,
     errors.Conflict: 409,
     errors.NotBuilt: 501,
@@ -54,6 +67,8 @@ def problem_of(error: TrimtabError) -> JSONResponse:
         response.headers["Retry-After"] = str(max(1, round(seconds)))
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = error.allow
     return response
 
 

@@ -151,5 +151,11 @@ async def test_foreign_host_origin_kind_and_size_are_refused(plane: Plane) -> No
 
 
 async def test_other_paths_are_handed_on(plane: Plane) -> None:
-    assert (await plane.client.get("/mlops/predict")).text == "not a prediction"
+    assert (await plane.client.get("/mlops/health")).text == "not a prediction"
     assert (await plane.client.get("/v2x")).text == "not a prediction"
+
+
+@pytest.mark.parametrize("path", ["/mlops/predict", "/mlops/predict/batch", "/mlops/explain"])
+async def test_another_method_than_post_is_405(plane: Plane, path: str) -> None:
+    answer = await plane.client.put(path, content=b"{}")
+    assert (answer.status_code, answer.headers["allow"], answer.json()["code"]) == (405, "POST", "method-not-allowed")

@@ -147,12 +147,16 @@ async def test_health_and_metadata(plane: Plane) -> None:
         ("GET", "/v2/models/table/versions/1.0.0/config", 501),
         ("GET", "/v2/models/table/anything", 404),
         ("GET", "/v2/nothing", 404),
-        ("DELETE", "/v2/models/table/infer", 404),
+        ("DELETE", "/v2/models/table/infer", 405),
+        ("GET", "/v2/models/table/versions/1.0.0/infer", 405),
+        ("POST", "/v2/models/table", 405),
+        ("POST", "/v2/health/live", 405),
     ],
 )
 async def test_what_is_not_there(plane: Plane, method: str, path: str, status: int) -> None:
     answer = await plane.client.request(method, path, content=json.dumps({"inputs": [X]}))
     assert (answer.status_code, list(answer.json())) == (status, ["error"])
+    assert ("allow" in answer.headers) == (status == 405)
 
 
 async def test_an_encoded_name_is_decoded(plane: Plane) -> None:
