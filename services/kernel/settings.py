@@ -110,6 +110,8 @@ class Settings(BaseSettings):
     """Base URL of the gateway as other processes reach it; none: loopback and `serving_port`."""
     registry_url: str | None = None
     """Base URL of the registry."""
+    registry_public_url: str | None = None
+    """Where clients outside reach the registry for uploads; none: `registry_url`."""
     trainer_url: str | None = None
     """Base URL of the trainer."""
     monitor_url: str | None = None

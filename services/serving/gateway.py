@@ -1,7 +1,7 @@
 """Forwards the control plane's paths to the services that own them, over HTTP, streaming both ways."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 
 import httpx
 from fastapi import Request
@@ -17,8 +17,8 @@ log = get_logger(__name__)
 
 HOP_BY_HOP = frozenset(
     (
-        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te"),
-        *("trailer", "transfer-encoding", "upgrade", "host", "expect"),
+        *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te"),
+        *(b"trailer", b"transfer-encoding", b"upgrade", b"host", b"expect"),
     )
 )
 """Headers of one connection (RFC 9110, 7.6.1); they are not passed on."""
@@ -60,13 +60,15 @@ class Gateway:
         raw_path = request.scope["raw_path"].decode("latin-1")
         service = owner_of(raw_path)
         query = request.scope["query_string"].decode("latin-1")
-        url = self._settings.url_of(service) + raw_path + (f"?{query}" if query else "")
-        if request.method == "POST" and raw_path == "/mlops/models":
-            return RedirectResponse(url, status_code=307)  # uploads do not pass through the data plane
+        target = raw_path + (f"?{query}" if query else "")
+        url = self._settings.url_of(service) + target
+        if request.method == "POST" and raw_path == "/mlops/models":  # uploads do not pass through the data plane
+            public = self._settings.registry_public_url
+            return RedirectResponse(url if public is None else public.rstrip("/") + target, status_code=307)
         outgoing = self._client.build_request(
             request.method,
             url,
-            headers=_passed_on(request.headers),
+            headers=_passed_on(request.headers.raw),
             content=request.stream() if _has_body(request.headers) else None,
             timeout=self._timeout(raw_path),
         )
@@ -74,11 +76,12 @@ class Gateway:
             answer = await self._client.send(outgoing, stream=True)
         except httpx.TransportError as error:
             raise self._down(service, error) from error
-        headers = _passed_on(answer.headers)
         body = _body(answer, service)
         if answer.headers.get("content-type", "").startswith("text/event-stream"):
             body = self._until_stopping(body)
-        return StreamingResponse(body, status_code=answer.status_code, headers=headers)
+        response = StreamingResponse(body, status_code=answer.status_code)
+        response.raw_headers = _passed_on(answer.headers.raw)
+        return response
 
     def begin_stop(self) -> None:
         """End the event streams, which would hold the process up for ever."""
@@ -124,9 +127,11 @@ def _has_body(headers: Mapping[str, str]) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
-def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
-    named = {name.strip().lower() for name in headers.get("connection", "").split(",")}
-    return {name: value for name, value in headers.items() if name.lower() not in HOP_BY_HOP | named}
+def _passed_on(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers of the whole way, their values byte for byte: HTTP does not say what text they are."""
+    lower = [(name.lower(), value) for name, value in headers]
+    named = {part.strip().lower() for name, value in lower if name == b"connection" for part in value.split(b",")}
+    return [(name, value) for name, value in lower if name not in HOP_BY_HOP | named]
 
 
 async def _body(answer: httpx.Response, service: str) -> AsyncIterator[bytes]:

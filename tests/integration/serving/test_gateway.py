@@ -22,6 +22,8 @@ from starlette.routing import Route
 from tests.waiting import until
 from trimtab.local.ports import free_ports
 
+PUBLIC_REGISTRY = "https://registry.example:8443"
+
 
 async def echo(request: Request) -> Response:
     """What arrived; a body that breaks off is nobody's concern."""
@@ -30,6 +32,8 @@ async def echo(request: Request) -> Response:
     except ClientDisconnect:
         return Response(status_code=400)
     headers = {"ETag": '"7"', "Connection": "X-Private", "X-Private": "secret", "X-Public": "yes"}
+    if name := request.headers.get("x-name"):
+        headers["X-Name"] = name
     document = {
         "method": request.method,
         "path": request.scope["raw_path"].decode(),
@@ -111,6 +115,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         "TRIMTAB_MAX_BODY_BYTES": "100000",
         "TRIMTAB_DRAIN_SECONDS": "1",
         "TRIMTAB_SERVING_LINGER_SECONDS": "0",
+        "TRIMTAB_REGISTRY_PUBLIC_URL": PUBLIC_REGISTRY + "/",
         **{f"TRIMTAB_{name}_URL": owner_url for name in ("REGISTRY", "TRAINER", "UI")},
         **{f"TRIMTAB_{name}_URL": f"http://127.0.0.1:{dead_port}" for name in ("MONITOR", "TUNER", "LOOP")},
     }
@@ -153,6 +158,7 @@ async def _passes_requests_on(site: Site, client: httpx.AsyncClient) -> None:
             "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             "Idempotency-Key": "k1",
             "If-Match": '"3"',
+            "X-Name": "é".encode(),
             "Connection": "keep-alive, X-Hop",
             "X-Hop": "this connection only",
         },
@@ -164,6 +170,8 @@ async def _passes_requests_on(site: Site, client: httpx.AsyncClient) -> None:
     assert seen["headers"]["if-match"] == '"3"'
     assert seen["headers"]["idempotency-key"] == "k1"
     assert "traceparent" in seen["headers"]
+    assert seen["headers"]["x-name"].encode("latin-1").decode() == "é"
+    assert answer.headers.raw.count((b"x-name", "é".encode())) == 1
     assert "x-hop" not in seen["headers"]
     assert seen["headers"]["host"] == site.owner_url.removeprefix("http://")
     assert answer.headers["etag"] == '"7"'
@@ -182,7 +190,7 @@ async def _tells_who_is_down(site: Site, client: httpx.AsyncClient) -> None:
 
 async def _redirects_uploads(site: Site, client: httpx.AsyncClient) -> None:
     answer = await client.post(f"{site.url}/mlops/models?x=1", content=b"x" * 200_000)
-    assert (answer.status_code, answer.headers["location"]) == (307, f"{site.owner_url}/mlops/models?x=1")
+    assert (answer.status_code, answer.headers["location"]) == (307, f"{PUBLIC_REGISTRY}/mlops/models?x=1")
 
 
 async def _streams(site: Site, client: httpx.AsyncClient) -> None:
@@ -216,6 +224,14 @@ async def _refuses(site: Site, client: httpx.AsyncClient) -> None:
             yield b"x" * 10_000
 
     assert (await client.post(f"{site.url}/mlops/train", content=chunks())).status_code == 413
+    for method, path, allow in (
+        ("POST", "/mlops/health", "GET"),
+        ("DELETE", "/mlops/serving", "GET, PUT"),
+        ("PUT", "/mlops/predict", "POST"),
+    ):
+        wrong = await client.request(method, site.url + path)
+        assert (wrong.status_code, wrong.headers["allow"]) == (405, allow), path
+        assert wrong.json()["code"] == "method-not-allowed"
     foreign = await client.get(f"{site.url}/mlops/train", headers={"Host": "evil.example"})
     assert foreign.status_code == 400
 
