@@ -1,7 +1,9 @@
 """Labels find their predictions, whichever comes first; labelled windows tell how well the model does.
 
 A label waits in its table until its prediction has been counted. An id made by `schemas.predictions.prediction_id` is
-found by (incarnation, sequence) among the spool's blocks; any other id by the table of foreign ids.
+found by (incarnation, sequence) among the spool's blocks; any other id by the table of foreign ids. A label whose
+block can't be read here waits too: the block may lie with another monitor, or come back with its disk. Several monitors
+may find the same label: the one whose update takes it measures it.
 """
 
 import asyncio
@@ -9,7 +11,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,6 +33,9 @@ AT_ONCE = 5000
 PAUSE_SECONDS = 0.25
 LOOK_SECONDS = 10.0
 """How long after news to keep looking: the transaction that brought it may still be open."""
+RETRY_SECONDS = 30.0
+"""How long an unreadable block is left alone, and how often to look without news: another monitor may have had it."""
+AT_ONCE_IDS = 500
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class LabelJoin:
         self._spool = spool
         self._window_rows = window_rows
         self._look_until = time.monotonic() + LOOK_SECONDS
+        self._unreadable: dict[int, float] = {}
 
     def wake(self) -> None:
         """Labels or rows have come. Thread-safe."""
@@ -61,41 +67,53 @@ class LabelJoin:
 
     async def run(self) -> None:
         """Join for ever."""
+        looked_at = 0.0
         while True:
             await asyncio.sleep(PAUSE_SECONDS)
-            if time.monotonic() > self._look_until:
+            now = time.monotonic()
+            if now > self._look_until and now - looked_at < RETRY_SECONDS:
                 continue
+            looked_at = now
             try:
-                while await self.join_some() == AT_ONCE:
-                    continue
+                await self.join_all()
             except Unavailable as error:
                 self.wake()
                 log.warning("labels_wait", error=error.detail)
 
-    async def join_some(self) -> int:
-        """Join at most `AT_ONCE` labels; how many were tried."""
-        matches = await self._work.db.read(_matches)
-        if matches:
-            joined, lost = await asyncio.to_thread(self._read, matches)
-            watched = await asyncio.to_thread(self._watch, joined)
-            await self._work.run(lambda uow: self._record(uow, joined, lost, watched))
-        return len(matches)
+    async def join_all(self) -> None:
+        """Join every waiting label whose prediction can be read here."""
+        after: int | None = 0
+        while after is not None:
+            after = await self._join_some(after)
 
-    def _read(self, matches: Sequence[Any]) -> tuple[list[Joined], list[int]]:
-        """(joined, ids of labels whose block is unreadable)."""
+    async def _join_some(self, after: int) -> int | None:
+        """Join at most `AT_ONCE` labels whose ids come after `after`; the last one's id, None when no more are left."""
+        matches = await self._work.db.read(lambda connection: _matches(connection, after))
+        joined = await asyncio.to_thread(self._read, matches)
+        if joined:
+            watched = await asyncio.to_thread(self._watch, joined)
+            await self._work.run(lambda uow: self._record(uow, joined, watched))
+        return matches[-1].label_id if len(matches) == AT_ONCE else None
+
+    def _read(self, matches: Sequence[Any]) -> list[Joined]:
+        """What of it can be read."""
         by_block: defaultdict[int, list[Any]] = defaultdict(list)
         for match in matches:
             by_block[match.block_id].append(match)
-        joined, lost = [], []
+        now = time.monotonic()
+        self._unreadable = {block: until for block, until in self._unreadable.items() if now < until}
+        joined = []
         for some in by_block.values():
+            if some[0].block_id in self._unreadable:
+                continue
             batch = read_block(self._spool, some[0])
             if batch is None:
-                lost += [match.label_id for match in some]
+                self._unreadable[some[0].block_id] = now + RETRY_SECONDS
                 continue
             rows = [match.row for match in some]
             for match, found in zip(some, look_up(batch, rows), strict=True):
                 joined.append(Joined(match.label_id, match.model_id, match.label, match.block_id, match.row, found))
-        return joined, lost
+        return joined
 
     def _watch(self, joined: Sequence[Joined]) -> dict[tuple[str, str], Watched]:
         found = {}
@@ -108,19 +126,17 @@ class LabelJoin:
                 log.warning("labels_of_unreadable_version", model_id=key[0], version=key[1], error=error.detail)
         return found
 
-    def _record(
-        self, uow: UnitOfWork, joined: Sequence[Joined], lost: Sequence[int], watched: dict[tuple[str, str], Watched]
-    ) -> None:
-        if lost:
-            uow.connection.execute(tables.labels.delete().where(tables.labels.c.id.in_(lost)))
+    def _record(self, uow: UnitOfWork, joined: Sequence[Joined], watched: dict[tuple[str, str], Watched]) -> None:
+        labels = _still_waiting(uow.connection, [item.label_id for item in joined])
         by_version: defaultdict[tuple[str, str], list[Joined]] = defaultdict(list)
         for item in joined:
-            by_version[item.model_id, item.found.version].append(item)
+            if item.label_id in labels:
+                by_version[item.model_id, item.found.version].append(replace(item, label=labels[item.label_id]))
         alarms = Alarms(uow)
-        for key, items in by_version.items():
+        for key, items in sorted(by_version.items()):  # in one order, so that two monitors can't wait for each other
             uow.connection.execute(
                 tables.labels.update()
-                .where(tables.labels.c.id == sa.bindparam("of"))
+                .where(tables.labels.c.id == sa.bindparam("of"), tables.labels.c.block_id.is_(None))
                 .values(
                     block_id=sa.bindparam("in_block"),
                     row=sa.bindparam("at_row"),
@@ -141,8 +157,16 @@ class LabelJoin:
     def _measure(self, uow: UnitOfWork, alarms: Alarms, watched: Watched, items: Sequence[Joined]) -> None:
         """Add labelled rows to the version's open performance window; judge each one that fills."""
         window = open_window(uow.connection, watched.model_id, watched.version)
+        classes = frozenset(watched.signature.classes or ())
+        foreign = [item.label for item in items if item.label not in classes]
+        if foreign:  # a mistake of the sender's, which says nothing about the model
+            metrics.FOREIGN.labels(watched.model_id, watched.version).inc(len(foreign))
+            log.warning("foreign_labels", model_id=watched.model_id, labels=len(foreign), example=foreign[0])
+            before = alarms.state(watched.model_id, watched.version, "labels").get("foreign", 0)
+            told = {"foreign": before + len(foreign), "example": foreign[0]}
+            alarms.put(watched.model_id, watched.version, "labels", told)
         for item in items:
-            if item.found.label is None:  # the prediction had failed
+            if item.found.label is None or item.label not in classes:  # the prediction had failed, or a foreign label
                 continue
             window["rows"] += 1
             window["correct"] += item.found.label == item.label
@@ -174,13 +198,37 @@ def open_window(connection: sa.Connection, model_id: str, version: str) -> dict[
     """The performance window that still fills; with `id` None when there is none."""
     table = tables.performance
     row = connection.execute(
-        sa.select(table)
-        .where(table.c.model_id == model_id, table.c.version == version, table.c.closed_at.is_(None))
-        .with_for_update()
+        sa.select(table).where(table.c.model_id == model_id, table.c.version == version, table.c.closed_at.is_(None))
     ).one_or_none()
     if row is None:
         return {"id": None, "rows": 0, "correct": 0, "start_us": 0, "end_us": 0}
     return {name: getattr(row, name) for name in ("id", "rows", "correct", "start_us", "end_us")}
+
+
+def _lock_version(connection: sa.Connection, watched: Watched) -> None:
+    """Until the transaction ends, one monitor measures this version: a row that is not there yet can't be locked."""
+    table = tables.versions
+    connection.execute(
+        sa.select(table.c.version)
+        .where(table.c.model_id == watched.model_id, table.c.version == watched.version)
+        .with_for_update()
+    )
+
+
+def _still_waiting(connection: sa.Connection, label_ids: Sequence[int]) -> dict[int, str]:
+    """The labels (id -> text as of now) that no other monitor has joined meanwhile; they are ours until the end."""
+    table, found = tables.labels.c, dict[int, str]()
+    ordered = sorted(label_ids)
+    for start in range(0, len(ordered), AT_ONCE_IDS):
+        some = ordered[start : start + AT_ONCE_IDS]
+        waiting = (
+            sa.select(table.id, table.label)
+            .where(table.id.in_(some), table.block_id.is_(None))
+            .order_by(table.id)
+            .with_for_update()
+        )
+        found |= {row.id: row.label for row in connection.execute(waiting)}
+    return found
 
 
 def _put_window(connection: sa.Connection, watched: Watched, window: dict[str, Any], closed_at: float | None) -> None:
@@ -193,10 +241,11 @@ def _put_window(connection: sa.Connection, watched: Watched, window: dict[str, A
         )
 
 
-def _matches(connection: sa.Connection) -> list[Any]:
-    """Waiting labels whose predictions are in the spool, oldest first."""
+def _matches(connection: sa.Connection, after: int = 0) -> list[Any]:
+    """Waiting labels, ids after `after`, whose predictions are in a spool, oldest first; at most `AT_ONCE`."""
     label, block, foreign = tables.labels.c, tables.blocks.c, tables.foreign_ids.c
-    place = (block.partition, block.segment, block.position, block.length)
+    where = (block.partition, block.segment, block.position, block.length)
+    place = (*where, block.incarnation, block.first_sequence, block.rows)
     of_label = (label.id.label("label_id"), label.model_id, label.label, block.id.label("block_id"), block.id)
     other = tables.blocks.alias()
     nearest = (
@@ -213,6 +262,7 @@ def _matches(connection: sa.Connection) -> list[Any]:
         .join(tables.blocks, block.id == nearest)
         .where(
             label.block_id.is_(None),
+            label.id > after,
             label.incarnation.is_not(None),
             block.first_sequence + block.rows > label.sequence,
             block.model_id == label.model_id,
@@ -228,7 +278,7 @@ def _matches(connection: sa.Connection) -> list[Any]:
             sa.and_(foreign.model_id == label.model_id, foreign.prediction_id == label.prediction_id),
         )
         .join(tables.blocks, block.id == foreign.block_id)
-        .where(label.block_id.is_(None))
+        .where(label.block_id.is_(None), label.id > after)
         .order_by(label.id)
         .limit(AT_ONCE)
     )
@@ -236,7 +286,7 @@ def _matches(connection: sa.Connection) -> list[Any]:
     for statement in (own, given):
         for row in connection.execute(statement):
             found.setdefault(row.label_id, row)
-    return list(found.values())[:AT_ONCE]
+    return [found[label_id] for label_id in sorted(found)][:AT_ONCE]
 
 
 def label_text(label: str | float) -> str:

@@ -18,6 +18,9 @@ SHED = Counter("trimtab_monitor_shed_rows_total", "Rows that serving shed and an
 SKEWED = Counter("trimtab_monitor_skewed_values_total", "Values that did not fit the signature", ["model"])
 WINDOWS = Counter("trimtab_monitor_windows_total", "Windows closed", ["model", "version"])
 LABELS = Counter("trimtab_monitor_labels_joined_total", "Labels whose prediction was found", ["model", "version"])
+FOREIGN = Counter(
+    "trimtab_monitor_foreign_labels_total", "Labels that are none of the model's classes", ["model", "version"]
+)
 ACCURACY = Gauge("trimtab_model_accuracy", "Accuracy of the last window of labelled rows", ["model", "version"])
 REFUSED = Counter("trimtab_monitor_series_refused_total", "Drift score series past monitor_metric_series")
 WAITING = Gauge(

@@ -95,6 +95,7 @@ def _facts(connection: sa.Connection, model_id: str, version: str, windows: int)
         "rows": int(rows or 0),
         "windows": past[::-1],
         "alarm": states.get("drift", {}),
+        "labels": states.get("labels", {}),
         "worse": bool(states.get("performance", {}).get("signal_id")),
         "measured": measured[::-1],
         "measuring": open_window(connection, model_id, version),
@@ -119,6 +120,8 @@ def _performance(watched: Watched, facts: Mapping[str, Any]) -> dict[str, Any]:
         "baseline": watched.accuracy,
         "baseline_rows": watched.accuracy_rows,
         "worse": facts["worse"],
+        "foreign_labels": facts["labels"].get("foreign", 0),
+        "foreign_label_example": facts["labels"].get("example"),
         "current": _measured(filling["rows"], filling["correct"], filling["start_us"], filling["end_us"]),
         "history": [_measured(row.rows, row.correct, row.start_us, row.end_us) for row in facts["measured"]],
     }

@@ -88,7 +88,7 @@ class _Reader:
         """`table` with exactly the training rows' columns and types."""
         label_map = {name: name for name in self.classes} | (self.config.label_map or {})
         name = self.label_column if self.label_column in table.column_names else DEFAULT_LABEL
-        labels = self._labels(table, where, label_map if self.config.label_map else {}, name)
+        labels = self._labels(table, where, label_map if self.config.label_map else {}, name, strict=False)
         columns = {}
         for name, kind in self.columns.items():
             if name not in table.column_names:
@@ -104,7 +104,10 @@ class _Reader:
             columns[name] = column
         return self._with_label(pa.table(columns), labels, where)
 
-    def _labels(self, table: pa.Table, where: str, label_map: dict[str, str], name: str) -> pa.Array:
+    def _labels(
+        self, table: pa.Table, where: str, label_map: dict[str, str], name: str, *, strict: bool = True
+    ) -> pa.Array:
+        """The mapped labels. A label that the map lacks is an error in the training rows; elsewhere it is left out."""
         if name not in table.column_names:
             raise InvalidInput(
                 f"datasetConfig.labelColumn: {where} has no column {self.label_column!r}"
@@ -118,10 +121,10 @@ class _Reader:
         places = pc.index_in(labels, pa.array(list(label_map)))
         unknown = labels.filter(pc.and_(pc.is_null(places), pc.is_valid(labels))).unique().to_pylist()
         if unknown:
-            raise InvalidInput(
-                f"datasetConfig.labelMap: {where} has labels that the map lacks: {', '.join(sorted(unknown)[:20])}",
-                field="datasetConfig.labelMap",
-            )
+            said = f"{where} has labels that the map lacks: {', '.join(sorted(unknown)[:20])}"
+            if strict:
+                raise InvalidInput(f"datasetConfig.labelMap: {said}", field="datasetConfig.labelMap")
+            self.notes.append(f"{said}; their rows were left out.")
         return pa.array(list(label_map.values())).take(places)
 
     def _with_label(self, features: pa.Table, labels: pa.Array, where: str) -> LabelledRows:

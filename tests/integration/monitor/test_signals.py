@@ -110,9 +110,27 @@ def test_labels_that_come_late_or_early_tell_of_the_fall_in_accuracy(monitor: Mo
         json={"modelId": MODEL, "labels": [one.model_dump() for one in labels(400, 200, 10).labels]},
     )
     assert answer.status_code == 202
+    monitor.wait(lambda: _history(monitor) == [0.95, 0.6, 0.95], "the third window")
+    assert of_kind(monitor, PerformanceRestored) == [], "one good window is not enough"
+    monitor.publish([labels(600, 200, 10)])
     (restored,) = monitor.wait(lambda: of_kind(monitor, PerformanceRestored), "the recovery is told")
     assert restored.signal_id == worse.signal_id
-    assert _history(monitor) == [0.95, 0.6, 0.95]
+    assert _history(monitor) == [0.95, 0.6, 0.95, 0.95]
+
+
+def test_labels_that_are_no_class_of_the_model_are_set_aside_and_counted(monitor: Monitor) -> None:
+    random = np.random.default_rng(4)
+    monitor.publish([batch(random, 0, 200)])
+    names = ["martian"] * 50 + ["good"] * 150
+    told = tuple(Label(prediction_id=prediction_id("life-1", i), label=name) for i, name in enumerate(names))
+    monitor.publish([LabelsObserved(model_id=MODEL, labels=told)])
+
+    def performance() -> dict[str, Any]:
+        return dict(monitor.get(f"/mlops/models/{MODEL}/drift", version=VERSION)["performance"])
+
+    monitor.wait(lambda: (performance()["current"] or {}).get("labelled_rows") == 150, "the rest is measured")
+    assert performance()["current"]["value"] == 1.0
+    assert (performance()["foreign_labels"], performance()["foreign_label_example"]) == (50, "martian")
 
 
 def _history(monitor: Monitor) -> list[float]:

@@ -80,7 +80,10 @@ def test_held_out_rows_and_the_rest_join_with_labels_mapped_already(folder: Path
             "score": [0.5] * count,
         }
     )
-    pa.parquet.write_table(table, folder / "window.parquet")
+    foreign = (
+        table.slice(0, 1).set_column(1, "label", pa.array(["martian"])).set_column(0, "prediction_id", pa.array(["m"]))
+    )
+    pa.parquet.write_table(pa.concat_tables([table, foreign]), folder / "window.parquet")
     wanted = {"path": f"artifact:{folder}/window.parquet", "fraction": 0.3}
     data = _load(_job(folder, labelMap={"x": "odd", "y": "even"}, holdout=wanted))
     assert data.holdout is not None
@@ -89,6 +92,7 @@ def test_held_out_rows_and_the_rest_join_with_labels_mapped_already(folder: Path
     assert data.holdout.rows == expected
     assert data.training.rows + data.validation.rows == 40 + count - expected
     assert data.newest.rows == count
+    assert any("labels that the map lacks: martian; their rows were left out" in note for note in data.notes)
     earlier = _load(_job(folder, labelMap={"x": "odd", "y": "even"}, holdout=wanted, additionalPaths=[wanted["path"]]))
     assert earlier.training.rows + earlier.validation.rows == 40 + 2 * (count - expected)
     assert any(f"{expected} rows of datasetConfig.additionalPaths[0] are held out" in note for note in earlier.notes)
