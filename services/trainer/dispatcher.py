@@ -157,6 +157,10 @@ class Dispatcher:
         except asyncio.CancelledError:
             await self._work.run(lambda uow: give_back(uow, claim))
             raise
+        except Exception as error:  # a defect must not leave the job running until its lease ends
+            log.exception("attempt_failed_unexpectedly", job_id=claim.job_id, error=repr(error))
+            lost = Lost(f"the trainer failed unexpectedly, its log says more: {type(error).__name__}")
+            await self._persist(lambda uow: settle(uow, claim, lost, attempts))
         finally:
             RUNNING.dec()
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.commands import TrainingRequested
 from schemas.envelope import Envelope
@@ -99,14 +100,21 @@ def find(connection: sa.Connection, job_id: str) -> sa.Row[Any] | None:
 
 
 def newest(
-    connection: sa.Connection, *, model_id: str | None, state: JobState | None, limit: int
+    connection: sa.Connection,
+    *,
+    model_id: str | None,
+    state: JobState | None,
+    limit: int,
+    prefixes: Sequence[str] = (),
 ) -> Sequence[sa.Row[Any]]:
-    """Rows of at most `limit` jobs, the newest first."""
+    """Rows of at most `limit` jobs, the newest first. `prefixes`: what model ids may begin with; none: any."""
     query = sa.select(jobs).order_by(jobs.c.submitted_at.desc(), jobs.c.job_id).limit(limit)
     if model_id is not None:
         query = query.where(jobs.c.model_id == model_id)
     if state is not None:
         query = query.where(jobs.c.state == state)
+    if prefixes:  # not LIKE, which is blind to case in SQLite
+        query = query.where(sa.or_(*(sa.func.substr(jobs.c.model_id, 1, len(p)) == p for p in prefixes)))
     return connection.execute(query).all()
 
 
@@ -250,9 +258,11 @@ def request_cancel(connection: sa.Connection, job_id: str, reason: str) -> None:
 
 
 def add_epochs(connection: sa.Connection, claim: Claim, reports: Sequence[EpochReport], *, now: float) -> None:
-    """Append to the attempt's history."""
+    """Append to the attempt's history. An epoch that is there already stays as it is: a heartbeat that was cut off
+    after its commit does not know that it wrote."""
+    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(epochs)
     connection.execute(
-        epochs.insert(),
+        insert.on_conflict_do_nothing(index_elements=["job_id", "fence", "epoch"]),
         [
             {
                 "job_id": claim.job_id,

@@ -70,7 +70,7 @@ class LocalExecutor:
                     f"it ran for more than {self._timeout_seconds:g} s, the limit of "
                     "TRIMTAB_TRAINER_JOB_TIMEOUT_SECONDS"
                 )
-            if _resident_bytes(pid) > self._memory_bytes:
+            if await asyncio.to_thread(_resident_bytes, pid) > self._memory_bytes:
                 _kill_group(pid)
                 return (
                     f"it took more than {self._memory_bytes >> 20} MiB of memory, the limit of "
