@@ -82,8 +82,9 @@ async def jobs(
     service: Service = request.app.state.service
 
     def read(connection: sa.Connection) -> list[dict[str, Any]]:
-        rows = tables.newest(connection, model_id=model_id, state=state, limit=limit)
-        return [_summary(row) for row in rows if _may_read(principal, row.model_id)]
+        prefixes = principal.model_prefixes
+        rows = tables.newest(connection, model_id=model_id, state=state, limit=limit, prefixes=prefixes)
+        return [_summary(row) for row in rows]
 
     return {"jobs": await service.db.read(read)}
 

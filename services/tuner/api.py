@@ -103,8 +103,8 @@ async def experiments(
     service: Service = request.app.state.service
 
     def read(connection: sa.Connection) -> list[dict[str, Any]]:
-        rows = tables.newest(connection, model_id=model_id, limit=limit)
-        return [summary(connection, row) for row in rows if _may_read(principal, row.model_id)]
+        rows = tables.newest(connection, model_id=model_id, limit=limit, prefixes=principal.model_prefixes)
+        return [summary(connection, row) for row in rows]
 
     return {"experiments": await service.db.read(read)}
 

@@ -126,11 +126,15 @@ def find(connection: sa.Connection, experiment_id: str, *, lock: bool = False) -
     return connection.execute(query.with_for_update() if lock else query).first()
 
 
-def newest(connection: sa.Connection, *, model_id: str | None, limit: int) -> Sequence[sa.Row[Any]]:
-    """Rows of at most `limit` experiments, the newest first."""
+def newest(
+    connection: sa.Connection, *, model_id: str | None, limit: int, prefixes: Sequence[str] = ()
+) -> Sequence[sa.Row[Any]]:
+    """Rows of at most `limit` experiments, the newest first. `prefixes`: what model ids may begin with; none: any."""
     query = sa.select(experiments).order_by(experiments.c.created_at.desc()).limit(limit)
     if model_id is not None:
         query = query.where(experiments.c.model_id == model_id)
+    if prefixes:  # not LIKE, which is blind to case in SQLite
+        query = query.where(sa.or_(*(sa.func.substr(experiments.c.model_id, 1, len(p)) == p for p in prefixes)))
     return connection.execute(query).all()
 
 

@@ -99,7 +99,8 @@ def test_the_life_of_jobs(trainer: Database) -> None:
     assert [c.job_id for c in (first, second, third)] == ["job-1", "job-2", "job-3"]
     assert claim(1e12) is None
     reports = [EpochReport(epoch=n, epochs=5, metrics={"loss": 0.5}, eta_seconds=1.0) for n in (1, 2)]
-    desk.run(lambda uow: tables.add_epochs(uow.connection, first, reports, now=1.0))
+    desk.run(lambda uow: tables.add_epochs(uow.connection, first, reports[:1], now=1.0))
+    desk.run(lambda uow: tables.add_epochs(uow.connection, first, reports, now=2.0))
     result = Result(manifest_digest=SHA, content_digest=SHA, dataset_digest=SHA, metrics={"accuracy": 0.9})
     desk.run(lambda uow: endings.settle(uow, first, Finished(result), 2))
     desk.run(lambda uow: endings.settle(uow, second, Rejected("invalid-input", "no"), 2))
@@ -116,6 +117,55 @@ def test_the_life_of_jobs(trainer: Database) -> None:
     assert [row.epoch for row in trainer.read_now(lambda c: tables.history(c, "job-1", 1))] == [1, 2]
     desk.run(lambda uow: endings.settle(uow, first, Rejected("late", "a zombie"), 2))
     assert len(desk.types()) == 3
+
+
+MODELS = ("a_1", "ab1", "A_1", "b1", "b2")
+PAGES = ((("a_",), 1, ["a_1"]), (("a_", "b"), 2, ["b2", "b1"]), ((), 10, [*reversed(MODELS)]))
+"""(prefixes of a key, rows asked for, models on the page), where the models came in the order of `MODELS`."""
+
+
+def _job_of(model: str) -> TrainingJob:
+    return TrainingJob.model_validate({"modelType": model, "datasetConfig": {"trainPath": "train.csv"}})
+
+
+@pytest.mark.parametrize(("prefixes", "limit", "expected"), PAGES)
+def test_a_page_of_jobs_is_full_of_what_a_key_may_see(
+    trainer: Database, prefixes: tuple[str, ...], limit: int, expected: list[str]
+) -> None:
+    def insert(connection: sa.Connection) -> None:
+        for at, model in enumerate(MODELS):
+            request = TrainingRequested(job_id=f"job-{model}", job=_job_of(model))
+            tables.insert_job(connection, request, now=float(at), cause=None)
+
+    trainer.write_now(insert)
+    rows = trainer.read_now(lambda c: tables.newest(c, model_id=None, state=None, limit=limit, prefixes=prefixes))
+    assert [row.model_id for row in rows] == expected
+
+
+@pytest.mark.parametrize(("prefixes", "limit", "expected"), PAGES)
+def test_a_page_of_experiments_is_full_of_what_a_key_may_see(
+    tuner: Database, prefixes: tuple[str, ...], limit: int, expected: list[str]
+) -> None:
+    space = {"dropout": {"type": "float", "low": 0.1, "high": 0.5}}
+    experiment = Experiment.model_validate({"name": "e", "searchSpace": space, "maxTrials": 1})
+
+    def insert(connection: sa.Connection) -> None:
+        for at, model in enumerate(MODELS):
+            tuner_tables.insert_experiment(
+                connection,
+                f"exp-{model}",
+                experiment,
+                base_job=_job_of(model),
+                base_job_from="the test",
+                parameters=[{}],
+                requested_by="t",
+                cause=None,
+                now=float(at),
+            )
+
+    tuner.write_now(insert)
+    rows = tuner.read_now(lambda c: tuner_tables.newest(c, model_id=None, limit=limit, prefixes=prefixes))
+    assert [row.model_id for row in rows] == expected
 
 
 def test_a_lease_that_is_over_is_taken_and_its_holder_is_fenced(trainer: Database) -> None:
