@@ -373,7 +373,10 @@ class PerformanceRestored(Message):
 
 
 class LoopStep(StrEnum):
-    """The steps of one cycle of the closed loop, in order; the last four end it."""
+    """The steps of one cycle of the closed loop, in order; the last five end it.
+
+    `superseded`: a person deployed something else meanwhile, and the loop left it alone.
+    """
 
     NOTICED = "noticed"
     GATHERING = "gathering"
@@ -384,6 +387,7 @@ class LoopStep(StrEnum):
     PROMOTED = "promoted"
     REJECTED = "rejected"
     ROLLED_BACK = "rolled_back"
+    SUPERSEDED = "superseded"
     FAILED = "failed"
 
 

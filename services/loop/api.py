@@ -40,12 +40,14 @@ def _summary(row: Any) -> dict[str, Any]:
 
 
 @router.get("", summary="Every model the loop watches")
-async def list_models(request: Request, _: Reader) -> dict[str, Any]:
-    """Models with their open cycle's step, if there is one."""
+async def list_models(request: Request, principal: Reader) -> dict[str, Any]:
+    """The models that the key may see, with their open cycle's step, if there is one."""
+    prefixes = principal.model_prefixes
 
     def read(connection: Any) -> list[dict[str, Any]]:
         steps = {cycle.model_id: cycle.step.value for cycle in tables.open_cycles(connection)}
-        return [_summary(row) | {"step": steps.get(row.model_id)} for row in tables.all_models(connection)]
+        seen = [row for row in tables.all_models(connection) if not prefixes or row.model_id.startswith(prefixes)]
+        return [_summary(row) | {"step": steps.get(row.model_id)} for row in seen]
 
     return {"models": await _service(request).db.read(read)}
 
@@ -73,7 +75,7 @@ async def pause(model_id: Name, request: Request, _: Deployer) -> dict[str, Any]
 
 @router.post("/{model_id}/resume", summary="Open cycles for this model again")
 async def resume(model_id: Name, request: Request, _: Deployer) -> dict[str, Any]:
-    """The next signal counts again."""
+    """Signals count again, and so does the newest one that came meanwhile, unless it is over."""
     return await _set_paused(request, model_id, False)
 
 

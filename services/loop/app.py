@@ -5,7 +5,7 @@ from services.kernel.http.api import create_api
 from services.kernel.service import BackgroundTask, Service
 from services.loop.api import router
 from services.loop.driver import Driver
-from services.loop.handlers import HANDLERS
+from services.loop.handlers import handlers
 from services.loop.peers import Peers
 from services.loop.settings import LoopSettings
 
@@ -16,7 +16,7 @@ def build(settings: LoopSettings) -> Service:
     peers = Peers(settings)
     driver = Driver(settings, service.work, peers)
     service.add(peers)
-    service.add(ConsumeLoop(settings, "loop", HANDLERS, work=service.work, producer=service.producer))
+    service.add(ConsumeLoop(settings, "loop", handlers(settings), work=service.work, producer=service.producer))
     service.add(BackgroundTask("loop-driver", driver.run))
     service.app = create_api(service, [router], title="Trimtab loop")
     return service

@@ -2,17 +2,17 @@
 
 import uuid
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from schemas.envelope import Envelope
-from schemas.events import DeploymentWanted, LoopStep, LoopStepped, Route
+from schemas.events import Alert, DeploymentWanted, LoopStep, LoopStepped, Route
 from services.kernel.errors import Conflict
 from services.kernel.telemetry import get_logger
 from services.kernel.uow import UnitOfWork
 from services.loop import tables
 from services.loop.model import FINAL, may_follow
-from services.loop.policy import Situation, reason_not_to
-from services.loop.tables import Cycle
+from services.loop.policy import Situation, is_put_off, reason_not_to
+from services.loop.tables import Cycle, Signal
 
 log = get_logger(__name__)
 
@@ -39,13 +39,33 @@ def situation_of(uow: UnitOfWork, model_id: str) -> Situation:
     )
 
 
-def consider(uow: UnitOfWork, model_id: str, version: str, since: datetime, why: str) -> Cycle | None:
-    """Open a cycle for a signal about `version`, unless the policy says no."""
-    refusal = reason_not_to(situation_of(uow, model_id), version, uow.now())
-    if refusal is not None:
-        log.info("signal_without_cycle", model_id=model_id, version=version, reason=refusal)
+def consider(uow: UnitOfWork, signal: Signal) -> Cycle | None:
+    """Open a cycle for a signal, unless the policy says no.
+
+    One that only comes during a pause or the cool-down is remembered: the driver considers it again afterwards.
+    """
+    situation, now = situation_of(uow, signal.model_id), uow.now()
+    refusal = reason_not_to(situation, signal.version, now)
+    if refusal is None:
+        try:
+            return open_cycle(uow, signal.model_id, signal.since, signal.explanation)
+        except Conflict as error:  # another loop was faster
+            log.info("signal_without_cycle", model_id=signal.model_id, version=signal.version, reason=error.detail)
+            return None
+    put_off = is_put_off(situation, signal.version, now)
+    if put_off:
+        tables.remember_signal(uow.connection, signal)
+    log.info(
+        "signal_without_cycle", model_id=signal.model_id, version=signal.version, reason=refusal, remembered=put_off
+    )
+    return None
+
+
+def reconsider(uow: UnitOfWork, signal: Signal) -> Cycle | None:
+    """Consider a remembered signal again; it is forgotten unless it has to wait once more."""
+    if not tables.forget_signal(uow.connection, signal.model_id, signal.signal_id):
         return None
-    return open_cycle(uow, model_id, since, why)
+    return consider(uow, signal)
 
 
 def open_cycle(uow: UnitOfWork, model_id: str, since: datetime, why: str) -> Cycle:
@@ -73,7 +93,9 @@ def open_cycle(uow: UnitOfWork, model_id: str, since: datetime, why: str) -> Cyc
         traffic_before={},
         cause=None,
     )
-    tables.add_cycle(uow.connection, cycle)
+    if not tables.add_cycle(uow.connection, cycle):
+        raise Conflict(f"a cycle of {model_id} was opened at the same time")
+    tables.forget_signal(uow.connection, model_id)
     _announce(uow, cycle, LoopStep.NOTICED, why, {}, {})
     return cycle
 
@@ -84,26 +106,46 @@ def step(
     to: LoopStep,
     why: str,
     *,
+    cooldown_seconds: float,
     facts: dict[str, Any] | None = None,
-    cooldown_seconds: float = 0.0,
     **columns: Any,
 ) -> bool:
-    """Move `cycle` to `to`. False when it is no longer where `cycle` says (somebody else moved it)."""
-    current = tables.cycle_by_id(uow.connection, cycle.cycle_id)
-    if current is None or current.step is not cycle.step or not may_follow(cycle.step, to):
+    """Move `cycle` to `to`. False, and nothing done, when it is no longer where `cycle` says (somebody else moved it).
+
+    The cool-down of `cooldown_seconds` begins if `to` ends the cycle.
+    """
+    if not may_follow(cycle.step, to):
         return False
-    tables.update_cycle(
-        uow.connection,
-        cycle.cycle_id,
-        step=to.value,
-        open=to not in FINAL,
-        step_at=uow.now().timestamp(),
-        **columns,
-    )
+    now = uow.now()
+    columns |= {"step": to.value, "open": to not in FINAL, "step_at": now.timestamp()}
+    if not tables.change_at(uow.connection, cycle, **columns):
+        return False
     if to in FINAL:
-        tables.start_cooldown(uow.connection, cycle.model_id, cooldown_seconds, uow.now())
+        tables.start_cooldown(uow.connection, cycle.model_id, cooldown_seconds, now)
+        if cycle.alerted:
+            uow.publish(_alert(cycle, "resolved", why))
     _announce(uow, cycle, to, why, facts or {}, columns)
     return True
+
+
+def alert(uow: UnitOfWork, cycle: Cycle, detail: str) -> bool:
+    """Tell a person that the loop can't bring `cycle` to an end by itself: once a cycle, then False."""
+    if not tables.mark_alerted(uow.connection, cycle):
+        return False
+    uow.publish(_alert(cycle, "raised", detail))
+    return True
+
+
+def _alert(cycle: Cycle, state: Literal["raised", "resolved"], detail: str) -> Alert:
+    return Alert(
+        alert_id=f"loop-{cycle.cycle_id}",
+        model_id=cycle.model_id,
+        state=state,
+        severity="critical",
+        title=f"the loop could not restore the champion of {cycle.model_id}",
+        detail=detail,
+        cause=cycle.cycle_id,
+    )
 
 
 def _announce(

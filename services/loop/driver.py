@@ -2,35 +2,32 @@
 
 Each action is safe to repeat: HTTP changes carry an Idempotency-Key made of the cycle and the action, and the step
 itself is a compare-and-swap on the cycle's row. So a crash between an action and its step, or two loops at once, do no
-harm.
+harm. A deployment is replaced only at the revision that the cycle knows (If-Match): a person's own deployment wins.
 """
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-import sqlalchemy as sa
-
-from schemas.commands import TrainingRequested
-from schemas.events import LoopStep
+from schemas.commands import TrainingCancelled, TrainingRequested
+from schemas.events import DeploymentWanted, LoopStep
 from services.kernel.errors import TrimtabError, Unavailable
 from services.kernel.telemetry import get_logger
 from services.kernel.uow import UnitOfWork, Work
-from services.loop import tables
-from services.loop.cycle import step
+from services.loop import replicas, tables
+from services.loop.cycle import alert, champion_of, reconsider, step
 from services.loop.gates import better, canary
-from services.loop.gates.canary import Traffic
-from services.loop.peers import Peers, Refused
-from services.loop.policy import retraining_job
+from services.loop.peers import Outdated, Peers, Refused
+from services.loop.policy import LONGEST_PAUSE_SECONDS, polling_pause_seconds, retraining_job
 from services.loop.settings import LoopSettings
 from services.loop.tables import Cycle
 
 log = get_logger(__name__)
-
-NONE = Traffic(0, 0)
 
 
 class Driver:
@@ -40,6 +37,8 @@ class Driver:
         self._settings = settings
         self._work = work
         self._peers = peers
+        self._not_before: dict[str, float] = {}
+        """Cycle id -> monotonic time before which it is left alone."""
         self._actions: dict[LoopStep, Callable[[Cycle], Awaitable[None]]] = {
             LoopStep.NOTICED: self._noticed,
             LoopStep.GATHERING: self._gather,
@@ -58,17 +57,35 @@ class Driver:
     async def tick(self) -> None:
         """Look at every open cycle; one that can't go on now does not hold up the others."""
         try:
+            await self._reconsider_signals()
             cycles = await self._work.db.read(tables.open_cycles)
         except Unavailable as error:
             log.warning("loop_waits", error=error.detail)
             return
+        now = time.monotonic()
+        still_open = {cycle.cycle_id for cycle in cycles}
+        self._not_before = {each: at for each, at in self._not_before.items() if each in still_open and at > now}
         for cycle in cycles:
+            if cycle.cycle_id not in self._not_before:
+                await self._advance(cycle)
+
+    async def _reconsider_signals(self) -> None:
+        """Signals that came during a pause or a cool-down that has ended."""
+        due = await self._work.db.read(lambda connection: tables.due_signals(connection, datetime.now(UTC)))
+        for signal in due:
+            await self._work.run(partial(reconsider, signal=signal), cause=signal.cause)
+
+    async def _advance(self, cycle: Cycle) -> None:
+        try:
             try:
-                await self._actions[cycle.step](cycle)
+                if not await self._was_overridden(cycle):
+                    await self._actions[cycle.step](cycle)
+            except Outdated:
+                await self._look_again(cycle)
             except Refused as error:
                 await self._give_up(cycle, error)
-            except TrimtabError as error:
-                log.warning("cycle_waits", cycle_id=cycle.cycle_id, step=cycle.step.value, error=error.detail)
+        except TrimtabError as error:
+            log.warning("cycle_waits", cycle_id=cycle.cycle_id, step=cycle.step.value, error=error.detail)
 
     # one action a step ---------------------------------------------------------------------------------------------
 
@@ -91,14 +108,18 @@ class Driver:
             if _age(cycle) > settings.loop_gather_seconds:
                 why = f"only {answer['rows']} of {settings.loop_min_rows} rows were labelled in time"
                 await self._step(cycle, LoopStep.FAILED, why)
+                return
+            self._leave_alone(cycle, polling_pause_seconds(_age(cycle), settings.loop_tick_seconds))
             return
         dataset, rows = str(answer["dataset"]), int(answer["rows"])
         await self._work.run(lambda uow: self._request_training(uow, cycle, dataset, rows), cause=cycle.cause)
 
     def _request_training(self, uow: UnitOfWork, cycle: Cycle, dataset: str, rows: int) -> None:
         champion_job = tables.job_of_version(uow.connection, cycle.model_id, cycle.champion_version)
+        cooldown = self._settings.loop_cooldown_seconds
         if champion_job is None:
-            step(uow, cycle, LoopStep.FAILED, f"the training job of {cycle.champion_version} is not known")
+            why = f"the training job of {cycle.champion_version} is not known"
+            step(uow, cycle, LoopStep.FAILED, why, cooldown_seconds=cooldown)
             return
         job = retraining_job(
             champion_job,
@@ -112,7 +133,8 @@ class Driver:
         )
         job_id = f"job-{uuid.uuid4().hex[:12]}"
         why = f"{rows} labelled rows gathered; a challenger is trained with them"
-        if step(uow, cycle, LoopStep.TRAINING, why, facts={"rows": rows, "dataset": dataset}, job_id=job_id):
+        facts = {"rows": rows, "dataset": dataset}
+        if step(uow, cycle, LoopStep.TRAINING, why, cooldown_seconds=cooldown, facts=facts, job_id=job_id):
             request = TrainingRequested(
                 job_id=job_id, job=job, reason=why, requested_by="loop", cycle_id=cycle.cycle_id
             )
@@ -122,7 +144,12 @@ class Driver:
     async def _watch_training(self, cycle: Cycle) -> None:
         if _age(cycle) > self._settings.loop_train_seconds:
             why = f"the training did not end within {self._settings.loop_train_seconds:.0f} s"
-            await self._step(cycle, LoopStep.FAILED, why)
+            await self._work.run(lambda uow: self._cancel_training(uow, cycle, why))
+
+    def _cancel_training(self, uow: UnitOfWork, cycle: Cycle, why: str) -> None:
+        cooldown = self._settings.loop_cooldown_seconds
+        if step(uow, cycle, LoopStep.FAILED, why, cooldown_seconds=cooldown) and cycle.job_id is not None:
+            uow.publish(TrainingCancelled(job_id=cycle.job_id, reason=f"{_reason(cycle)}: {why}"), cause=cycle.cause)
 
     async def _prove(self, cycle: Cycle) -> None:
         assert cycle.comparison is not None, "a cycle at PROVING has a comparison"
@@ -131,15 +158,25 @@ class Driver:
             await self._step(cycle, LoopStep.REJECTED, verdict.explanation, facts=verdict.facts)
             return
         if cycle.challenger_version is None:
-            return  # the registry has not registered it yet
+            if _age(cycle) > self._settings.loop_register_seconds:
+                why = (
+                    f"the registry did not register the challenger of {cycle.job_id} within "
+                    f"{self._settings.loop_register_seconds:.0f} s; if it refused it, an alert says why"
+                )
+                await self._step(cycle, LoopStep.FAILED, why)
+            return
+        if cycle.deployment_revision is None:
+            await self._find_base(cycle)
+            return
         challenger = cycle.challenger_version
         await self._peers.promote(
             cycle.model_id, challenger, "staging", _reason(cycle), f"{cycle.cycle_id}-staging", cycle.cause
         )
-        before = await self._work.db.read(lambda connection: _traffic(connection, cycle))
+        before = await self._work.db.read(lambda connection: replicas.traffic(connection, cycle))
         revision = await self._peers.deploy(
             cycle.model_id,
             challenger,
+            replaces=cycle.deployment_revision,
             canary=self._settings.loop_canary_percent,
             reason=_reason(cycle),
             key=f"{cycle.cycle_id}-canary",
@@ -154,17 +191,27 @@ class Driver:
             traffic_before=json.dumps({version: [t.requests, t.errors] for version, t in before.items()}),
         )
 
+    async def _find_base(self, cycle: Cycle) -> None:
+        """Remember the revision that the canary replaces, if the champion still has the most traffic."""
+        present = await self._peers.deployment(cycle.model_id)
+        champion = champion_of(present)
+        if champion is None or champion.version != cycle.champion_version:
+            await self._supersede(cycle, present)
+        else:
+            await self._know_revision(cycle, present.revision)
+
     async def _watch_canary(self, cycle: Cycle) -> None:
         assert cycle.challenger_version is not None, "a cycle at CANARY has a challenger"
+        assert cycle.deployment_revision is not None, "a cycle at CANARY has deployed"
         settings = self._settings
-        failure = await self._work.db.read(lambda connection: _load_failure(connection, cycle))
+        failure = await self._work.db.read(lambda connection: replicas.load_failure(connection, cycle))
         if failure is not None:
             await self._roll_back(cycle, failure)
             return
-        now = await self._work.db.read(lambda connection: _traffic(connection, cycle))
+        now = await self._work.db.read(lambda connection: replicas.traffic(connection, cycle))
         verdict = canary.judge(
-            _since(now, cycle, cycle.challenger_version),
-            _since(now, cycle, cycle.champion_version),
+            replicas.since(now, cycle, cycle.challenger_version),
+            replicas.since(now, cycle, cycle.champion_version),
             age_seconds=_age(cycle),
             min_seconds=settings.loop_canary_seconds,
             max_seconds=settings.loop_canary_max_seconds,
@@ -179,6 +226,7 @@ class Driver:
         revision = await self._peers.deploy(
             cycle.model_id,
             cycle.challenger_version,
+            replaces=cycle.deployment_revision,
             canary=None,
             reason=_reason(cycle),
             key=f"{cycle.cycle_id}-rollout",
@@ -190,12 +238,18 @@ class Driver:
 
     async def _finish(self, cycle: Cycle) -> None:
         assert cycle.challenger_version is not None, "a cycle at ROLLING_OUT has a challenger"
-        failure = await self._work.db.read(lambda connection: _load_failure(connection, cycle))
+        failure = await self._work.db.read(lambda connection: replicas.load_failure(connection, cycle))
         if failure is not None:
             await self._roll_back(cycle, failure)
             return
-        if not await self._work.db.read(lambda connection: _converged(connection, cycle)):
+        if not await self._work.db.read(lambda connection: replicas.converged(connection, cycle)):
+            limit = self._settings.loop_rollout_seconds
+            if _age(cycle) > limit:
+                await self._roll_back(cycle, f"the replicas did not all serve the rollout within {limit:.0f} s")
             return
+        present = await self._peers.deployment(cycle.model_id)
+        if present.revision != cycle.deployment_revision:
+            raise Outdated(f"the deployment of {cycle.model_id} is at revision {present.revision}")
         await self._peers.promote(
             cycle.model_id,
             cycle.challenger_version,
@@ -215,9 +269,12 @@ class Driver:
     # shared --------------------------------------------------------------------------------------------------------
 
     async def _roll_back(self, cycle: Cycle, why: str) -> None:
+        """All traffic back to the champion. Raises `Outdated` when somebody has changed the deployment."""
+        assert cycle.deployment_revision is not None, "nothing is rolled back that was not deployed"
         await self._peers.deploy(
             cycle.model_id,
             cycle.champion_version,
+            replaces=cycle.deployment_revision,
             canary=None,
             reason=_reason(cycle),
             key=f"{cycle.cycle_id}-rollback",
@@ -226,9 +283,67 @@ class Driver:
         await self._step(cycle, LoopStep.ROLLED_BACK, f"{why}; all traffic is back on {cycle.champion_version}")
 
     async def _give_up(self, cycle: Cycle, error: Refused) -> None:
-        to = LoopStep.ROLLED_BACK if cycle.step in (LoopStep.CANARY, LoopStep.ROLLING_OUT) else LoopStep.FAILED
+        """End a cycle that another service refused, after a rollback if anything of it is deployed.
+
+        When the rollback is refused as well, the cycle stays where it is, a person is told, and it is tried again.
+        """
         log.error("cycle_refused", cycle_id=cycle.cycle_id, error=error.detail)
-        await self._step(cycle, to, f"another service refused: {error.detail}")
+        why = f"another service refused: {error.detail}"
+        try:
+            if await self._may_be_deployed(cycle):
+                await self._roll_back(cycle, why)
+            else:
+                await self._step(cycle, LoopStep.FAILED, why)
+        except Outdated:
+            await self._look_again(cycle)
+        except Refused as again:
+            detail = f"{why}; {cycle.champion_version} could not be restored either: {again.detail}"
+            log.error("champion_not_restored", cycle_id=cycle.cycle_id, step=cycle.step.value, error=again.detail)
+            await self._work.run(lambda uow: alert(uow, cycle, detail), cause=cycle.cause)
+            self._leave_alone(cycle, LONGEST_PAUSE_SECONDS)
+
+    async def _may_be_deployed(self, cycle: Cycle) -> bool:
+        if cycle.step is not LoopStep.PROVING:
+            return cycle.step in (LoopStep.CANARY, LoopStep.ROLLING_OUT)
+        if cycle.deployment_revision is None:
+            return False
+        present = await self._peers.deployment(cycle.model_id)
+        if present.reason != _reason(cycle):
+            return False
+        if present.revision != cycle.deployment_revision:
+            raise Outdated(f"the canary of {cycle.cycle_id} took effect as revision {present.revision}")
+        return True
+
+    async def _was_overridden(self, cycle: Cycle) -> bool:
+        """Whether a newer deployment of somebody else was announced; the cycle ends then."""
+        if cycle.step not in (LoopStep.CANARY, LoopStep.ROLLING_OUT):
+            return False
+        row = await self._work.db.read(lambda connection: tables.model_row(connection, cycle.model_id))
+        wanted = tables.deployment_of(row)
+        known = cycle.deployment_revision or 0
+        if wanted is None or wanted.revision <= known or wanted.reason == _reason(cycle):
+            return False
+        await self._supersede(cycle, wanted)
+        return True
+
+    async def _look_again(self, cycle: Cycle) -> None:
+        """The deployment is not the one that the cycle knows: it is its own of an earlier try, or somebody else's."""
+        present = await self._peers.deployment(cycle.model_id)
+        if present.reason == _reason(cycle):
+            await self._know_revision(cycle, present.revision)
+        else:
+            await self._supersede(cycle, present)
+
+    async def _know_revision(self, cycle: Cycle, revision: int) -> None:
+        await self._work.run(lambda uow: tables.change_at(uow.connection, cycle, deployment_revision=revision))
+
+    async def _supersede(self, cycle: Cycle, present: DeploymentWanted) -> None:
+        who = present.actor or "somebody"
+        why = f"{who} deployed revision {present.revision} of {cycle.model_id} meanwhile; the loop leaves it as it is"
+        await self._step(cycle, LoopStep.SUPERSEDED, why, facts={"revision": present.revision, "actor": present.actor})
+
+    def _leave_alone(self, cycle: Cycle, seconds: float) -> None:
+        self._not_before[cycle.cycle_id] = time.monotonic() + seconds
 
     async def _step(self, cycle: Cycle, to: LoopStep, why: str, **rest: Any) -> None:
         cooldown = self._settings.loop_cooldown_seconds
@@ -243,39 +358,3 @@ def _reason(cycle: Cycle) -> str:
 def _age(cycle: Cycle, *, whole: bool = False) -> float:
     """Seconds since the step, or since the cycle began."""
     return (datetime.now(UTC) - (cycle.opened_at if whole else cycle.step_at)).total_seconds()
-
-
-def _traffic(connection: sa.Connection, cycle: Cycle) -> dict[str, Traffic]:
-    """Requests and errors by version over all live replicas."""
-    totals: dict[str, Traffic] = {}
-    for replica in tables.live_replicas(connection, datetime.now(UTC)):
-        for loaded in replica.versions:
-            if loaded.model_id == cycle.model_id:
-                so_far = totals.get(loaded.version, NONE)
-                totals[loaded.version] = Traffic(so_far.requests + loaded.requests, so_far.errors + loaded.errors)
-    return totals
-
-
-def _since(now: dict[str, Traffic], cycle: Cycle, version: str) -> Traffic:
-    """What `version` has answered since the canary began; a replica that restarted counts from zero again."""
-    requests, errors = cycle.traffic_before.get(version, (0, 0))
-    total = now.get(version, NONE)
-    if total.requests < requests:
-        return total
-    return Traffic(total.requests - requests, total.errors - errors)
-
-
-def _load_failure(connection: sa.Connection, cycle: Cycle) -> str | None:
-    """Why a replica could not load the challenger, or None."""
-    for replica in tables.live_replicas(connection, datetime.now(UTC)):
-        for loaded in replica.versions:
-            if (loaded.model_id, loaded.version, loaded.state) == (cycle.model_id, cycle.challenger_version, "failed"):
-                return f"the replica {replica.replica} could not load {cycle.challenger_version}: {loaded.detail}"
-    return None
-
-
-def _converged(connection: sa.Connection, cycle: Cycle) -> bool:
-    """Whether every live replica serves the wanted revision."""
-    replicas = tables.live_replicas(connection, datetime.now(UTC))
-    wanted = cycle.deployment_revision or 0
-    return bool(replicas) and all(replica.converged.get(cycle.model_id, -1) >= wanted for replica in replicas)

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 
 from schemas.envelope import Envelope
+from schemas.events import DeploymentWanted
 from services.kernel import causation
 from services.kernel.errors import Conflict, InvalidInput, Unavailable
 from services.loop.settings import LoopSettings
@@ -15,6 +16,12 @@ class Refused(Conflict):
     """The other service understood and said no; trying again will not help."""
 
     code = "refused"
+
+
+class Outdated(Refused):
+    """The deployment is no longer at the revision that the loop wanted to replace."""
+
+    code = "outdated"
 
 
 class Peers:
@@ -61,20 +68,45 @@ class Peers:
         url = f"{self._registry}/mlops/models/{model_id}/{version}/promote"
         await self._post(url, {"stage": stage, "comment": comment}, key, cause)
 
+    async def deployment(self, model_id: str) -> DeploymentWanted:
+        """What the registry wants to be served now."""
+        found = await self._send("GET", f"{self._registry}/mlops/deployments/{model_id}")
+        return DeploymentWanted.model_validate(found)
+
     async def deploy(
-        self, model_id: str, version: str, *, canary: float | None, reason: str, key: str, cause: Envelope | None
+        self,
+        model_id: str,
+        version: str,
+        *,
+        replaces: int,
+        canary: float | None,
+        reason: str,
+        key: str,
+        cause: Envelope | None,
     ) -> int:
-        """Route traffic to a version, all of it or `canary` percent. Returns the deployment's revision."""
+        """Route traffic to a version, all of it or `canary` percent. Returns the deployment's revision.
+
+        Raises `Outdated` unless the present revision is `replaces`. That number is part of the Idempotency-Key, since
+        it is part of the request.
+        """
         body: dict[str, Any] = {"model_id": model_id, "version": version, "reason": reason}
         if canary is not None:
             body["canary"] = canary
-        answer = await self._post(f"{self._registry}/mlops/deploy", body, key, cause)
+        url = f"{self._registry}/mlops/deploy"
+        answer = await self._post(url, body, f"{key}-{replaces}", cause, {"If-Match": f'"{replaces}"'})
         return int(answer["revision"])
 
     async def _post(
-        self, url: str, body: dict[str, Any], key: str | None = None, cause: Envelope | None = None
+        self,
+        url: str,
+        body: dict[str, Any],
+        key: str | None = None,
+        cause: Envelope | None = None,
+        conditions: dict[str, str] | None = None,
     ) -> dict[str, Any]:
-        headers = {"Idempotency-Key": key} if key else {}
+        headers = dict(conditions or {})
+        if key is not None:
+            headers["Idempotency-Key"] = key
         if cause is not None:
             headers[causation.HEADER] = causation.to_header(cause)
         return await self._send("POST", url, json=body, headers=headers)
@@ -86,6 +118,8 @@ class Peers:
             raise Unavailable(f"{url} does not answer: {error!r}") from error
         if response.status_code >= 500 or response.status_code == 429:
             raise Unavailable(f"{url} answered {response.status_code}: {response.text[:300]}")
+        if response.status_code == 412:
+            raise Outdated(f"{url} answered 412: {response.text[:300]}")
         if response.status_code >= 400:
             raise Refused(f"{url} answered {response.status_code}: {response.text[:300]}")
         document = response.json()

@@ -1,6 +1,6 @@
 """When to open a cycle, and what to ask the trainer for. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from schemas.jobs import Holdout, TrainingJob
@@ -34,6 +34,22 @@ def reason_not_to(situation: Situation, signal_version: str, now: datetime) -> s
             f"the model's last cycle ended less than the cool-down ago (until {situation.cooldown_until.isoformat()})"
         )
     return None
+
+
+def is_put_off(situation: Situation, signal_version: str, now: datetime) -> bool:
+    """Whether nothing but a pause or the cool-down keeps a signal from opening a cycle."""
+    later = replace(situation, paused=False, cooldown_until=None)
+    return reason_not_to(situation, signal_version, now) is not None and (
+        reason_not_to(later, signal_version, now) is None
+    )
+
+
+LONGEST_PAUSE_SECONDS = 10.0
+
+
+def polling_pause_seconds(waited_seconds: float, tick_seconds: float) -> float:
+    """How long to leave another service alone: a tenth of the wait so far, so patience costs little traffic."""
+    return max(tick_seconds, min(LONGEST_PAUSE_SECONDS, waited_seconds / 10))
 
 
 def retraining_job(

@@ -21,7 +21,9 @@ class LoopSettings(Settings):
     loop_gather_seconds: float = Field(default=7 * 24 * 3600.0, gt=0)
     """How long to wait for labels."""
     loop_train_seconds: float = Field(default=6 * 3600.0, gt=0)
-    """How long to wait for a training job."""
+    """How long to wait for a training job; then it is cancelled."""
+    loop_register_seconds: float = Field(default=600.0, gt=0)
+    """How long to wait for the registry to register a trained challenger."""
     loop_canary_percent: float = Field(default=20.0, gt=0, lt=100)
     """Share of the traffic that the canary gets."""
     loop_canary_seconds: float = Field(default=60.0, ge=0)
@@ -32,6 +34,8 @@ class LoopSettings(Settings):
     """How long a canary may wait for its requests before it is rolled back."""
     loop_canary_error_margin: float = Field(default=0.01, ge=0, lt=1)
     """How much higher than the champion's the canary's error rate may be."""
+    loop_rollout_seconds: float = Field(default=900.0, gt=0)
+    """How long the replicas may take to serve a full rollout before it is rolled back."""
     loop_cooldown_seconds: float = Field(default=3600.0, ge=0)
     """Pause between the end of a cycle and the next one of the same model."""
     loop_tick_seconds: float = Field(default=0.5, gt=0)

@@ -33,6 +33,7 @@ cycles = sa.Table(
     sa.Column("deployment_revision", sa.BigInteger, nullable=True),
     sa.Column("traffic_before", sa.Text, nullable=True),
     sa.Column("cause", sa.Text, nullable=True),
+    sa.Column("alerted", sa.Boolean, nullable=False, default=False),
     sa.Index(
         "cycles_one_open",
         "model_id",
@@ -60,6 +61,11 @@ models = sa.Table(
     sa.Column("paused", sa.Boolean, nullable=False, default=False),
     sa.Column("cooldown_until", sa.Float, nullable=True),
     sa.Column("deployment", sa.Text, nullable=True),
+    sa.Column("signal_id", sa.String(128), nullable=True),
+    sa.Column("signal_version", sa.String(64), nullable=True),
+    sa.Column("signal_since", sa.Float, nullable=True),
+    sa.Column("signal_explanation", sa.Text, nullable=True),
+    sa.Column("signal_cause", sa.Text, nullable=True),
 )
 
 versions = sa.Table(
@@ -104,11 +110,28 @@ class Cycle:
     deployment_revision: int | None
     traffic_before: dict[str, tuple[int, int]]
     cause: Envelope | None
+    alerted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A monitor's signal about a version: the rows since `since` are worth retraining with."""
+
+    signal_id: str
+    model_id: str
+    version: str
+    since: datetime
+    explanation: str
+    cause: Envelope | None = None
+
+
+def _insert(connection: sa.Connection, table: sa.Table) -> Any:
+    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
 
 
 def _upsert(connection: sa.Connection, table: sa.Table, keys: dict[str, Any], values: dict[str, Any]) -> None:
-    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
-    statement = insert.values(**keys, **values).on_conflict_do_update(index_elements=list(keys), set_=values)
+    statement = _insert(connection, table).values(**keys, **values)
+    statement = statement.on_conflict_do_update(index_elements=list(keys), set_=values)
     connection.execute(statement)
 
 
@@ -133,6 +156,7 @@ def _cycle(row: Any) -> Cycle:
         deployment_revision=row.deployment_revision,
         traffic_before={v: (r, e) for v, (r, e) in json.loads(row.traffic_before or "{}").items()},
         cause=Envelope.model_validate_json(row.cause) if row.cause else None,
+        alerted=bool(row.alerted),
     )
 
 
@@ -157,10 +181,11 @@ def cycle_by_id(connection: sa.Connection, cycle_id: str) -> Cycle | None:
     return _cycle(row) if row else None
 
 
-def add_cycle(connection: sa.Connection, cycle: Cycle) -> None:
-    """Open a cycle."""
-    connection.execute(
-        cycles.insert().values(
+def add_cycle(connection: sa.Connection, cycle: Cycle) -> bool:
+    """Open a cycle; False when one of the same model is open."""
+    added = connection.execute(
+        _insert(connection, cycles)
+        .values(
             cycle_id=cycle.cycle_id,
             model_id=cycle.model_id,
             step=cycle.step.value,
@@ -171,13 +196,29 @@ def add_cycle(connection: sa.Connection, cycle: Cycle) -> None:
             champion_version=cycle.champion_version,
             champion_artifact=cycle.champion_artifact,
             champion_manifest_digest=cycle.champion_manifest_digest,
+            alerted=False,
         )
+        .on_conflict_do_nothing()
+        .returning(cycles.c.cycle_id)
     )
+    return added.first() is not None
 
 
 def update_cycle(connection: sa.Connection, cycle_id: str, **values: Any) -> None:
     """Change columns of a cycle."""
     connection.execute(cycles.update().where(cycles.c.cycle_id == cycle_id).values(**values))
+
+
+def change_at(connection: sa.Connection, cycle: Cycle, **values: Any) -> bool:
+    """Change columns of a cycle if it is still at `cycle.step` (compare and swap). False when it is not."""
+    still = (cycles.c.cycle_id == cycle.cycle_id) & (cycles.c.step == cycle.step.value)
+    return bool(connection.execute(cycles.update().where(still).values(**values)).rowcount)
+
+
+def mark_alerted(connection: sa.Connection, cycle: Cycle) -> bool:
+    """Note that a person was told of the cycle. False when it was noted before, or the cycle has moved on."""
+    still = (cycles.c.cycle_id == cycle.cycle_id) & (cycles.c.step == cycle.step.value) & ~cycles.c.alerted
+    return bool(connection.execute(cycles.update().where(still).values(alerted=True)).rowcount)
 
 
 def add_step(
@@ -255,6 +296,54 @@ def start_cooldown(connection: sa.Connection, model_id: str, seconds: float, now
     """No new cycle of this model for `seconds`."""
     until = (now + timedelta(seconds=seconds)).timestamp()
     connection.execute(models.update().where(models.c.model_id == model_id).values(cooldown_until=until))
+
+
+def remember_signal(connection: sa.Connection, signal: Signal) -> None:
+    """Keep the newest signal that only a pause or the cool-down kept from opening a cycle."""
+    _upsert(
+        connection,
+        models,
+        {"model_id": signal.model_id},
+        {
+            "signal_id": signal.signal_id,
+            "signal_version": signal.version,
+            "signal_since": signal.since.timestamp(),
+            "signal_explanation": signal.explanation,
+            "signal_cause": signal.cause.model_dump_json() if signal.cause else None,
+        },
+    )
+
+
+def forget_signal(connection: sa.Connection, model_id: str, signal_id: str | None = None) -> bool:
+    """Drop the model's remembered signal (only `signal_id`, where given). False when there was none."""
+    which = (models.c.model_id == model_id) & models.c.signal_id.is_not(None)
+    if signal_id is not None:
+        which = which & (models.c.signal_id == signal_id)
+    empty = dict.fromkeys(("signal_id", "signal_version", "signal_since", "signal_explanation", "signal_cause"))
+    return bool(connection.execute(models.update().where(which).values(empty)).rowcount)
+
+
+def due_signals(connection: sa.Connection, now: datetime) -> list[Signal]:
+    """Remembered signals of models that are not paused, not cooling down and have no open cycle."""
+    rows = connection.execute(
+        sa.select(models).where(
+            models.c.signal_id.is_not(None),
+            ~models.c.paused,
+            sa.or_(models.c.cooldown_until.is_(None), models.c.cooldown_until <= now.timestamp()),
+            ~sa.exists().where(cycles.c.model_id == models.c.model_id, cycles.c.open),
+        )
+    )
+    return [
+        Signal(
+            signal_id=row.signal_id,
+            model_id=row.model_id,
+            version=row.signal_version,
+            since=_time(row.signal_since),
+            explanation=row.signal_explanation,
+            cause=Envelope.model_validate_json(row.signal_cause) if row.signal_cause else None,
+        )
+        for row in rows
+    ]
 
 
 def save_version(connection: sa.Connection, model_id: str, version: str, job_id: str | None) -> None:

@@ -323,3 +323,24 @@ async def test_a_bad_canary_is_rolled_back(world: World, fault: str) -> None:
     assert ("no memory" if fault == "cannot load" else "50.00%") in cycle["steps"][-1]["explanation"]
     deployment = await world.get("registry", f"/mlops/deployments/{MODEL}")
     assert [(route["version"], route["weight"]) for route in deployment["routes"]] == [(champion, 100.0)]
+
+
+@pytest.mark.parametrize("how", ["at the canary", "at the rollout"])
+async def test_a_persons_deployment_wins(world: World, how: str) -> None:
+    champion = await world.deploy_champion()
+    await world.drift(champion)
+    request = await world.requested()
+    await world.train(request.job_id, seed=1, cycle_id=request.cycle_id, better=40)
+    challenger = (await world.reaches("canary"))["challenger_version"]
+    if how == "at the rollout":
+        await world.replica(**{champion: ("ready", 100, 0), challenger: ("ready", 20, 0)})
+        await world.reaches("rolling_out")
+    weights = {champion: 50, challenger: 50}
+    theirs = await world.post("/mlops/deploy", {"model_id": MODEL, "weights": weights, "reason": "I know better"})
+    cycle = await world.reaches("superseded")
+    assert f"revision {theirs['revision']}" in cycle["steps"][-1]["explanation"]
+    assert theirs["actor"] in cycle["steps"][-1]["explanation"]
+    await world.replica(**{champion: ("ready", 200, 0), challenger: ("ready", 200, 0)})
+    deployment = await world.get("registry", f"/mlops/deployments/{MODEL}")
+    assert deployment["revision"] == theirs["revision"]
+    assert (await world.get("registry", f"/mlops/models/{MODEL}/{challenger}"))["stage"] == "staging"

@@ -24,7 +24,7 @@ POLL_SECONDS = 0.2
 DRIFT_FOUND = "trimtab.drift.found.v1"
 PERFORMANCE_WORSE = "trimtab.performance.worse.v1"
 LOOP_STEPPED = "trimtab.loop.stepped.v1"
-UNHAPPY_ENDS = ("rejected", "rolled_back", "failed")
+UNHAPPY_ENDS = ("rejected", "rolled_back", "superseded", "failed")
 EXPECTED_CHAIN = (
     "trimtab.loop.stepped.v1",
     "trimtab.training.requested.v1",

@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.Column("deployment_revision", sa.BigInteger),
         sa.Column("traffic_before", sa.Text),
         sa.Column("cause", sa.Text),
+        sa.Column("alerted", sa.Boolean, nullable=False),
     )
     op.create_index(
         "cycles_one_open",
@@ -54,6 +55,11 @@ def upgrade() -> None:
         sa.Column("paused", sa.Boolean, nullable=False),
         sa.Column("cooldown_until", sa.Float),
         sa.Column("deployment", sa.Text),
+        sa.Column("signal_id", sa.String(128)),
+        sa.Column("signal_version", sa.String(64)),
+        sa.Column("signal_since", sa.Float),
+        sa.Column("signal_explanation", sa.Text),
+        sa.Column("signal_cause", sa.Text),
     )
     op.create_table(
         "versions",
