@@ -25,13 +25,22 @@ class Found:
 
 
 def read_block(spool: Spool, row: Any) -> PredictionBatch | None:
-    """The batch that the `blocks` row points to; None, logged and counted, when its bytes are gone."""
+    """The batch that the `blocks` row points to; None, logged and counted, when its bytes are not to be had here."""
     try:
-        return PredictionBatch.decode(spool.read(Place(row.partition, row.segment, row.position, row.length)))
+        batch = PredictionBatch.decode(spool.read(Place(row.partition, row.segment, row.position, row.length)))
+        _check_is(batch, row)
+        return batch
     except (IntegrityFailed, BadBatch) as error:
         metrics.SPOOL_LOST.inc()
         log.error("spool_block_unreadable", block=row.id, error=str(error))
         return None
+
+
+def _check_is(batch: PredictionBatch, row: Any) -> None:
+    """Raise `IntegrityFailed` for another block's bytes: what another monitor never saved may lie in the same place."""
+    read = batch.model_id, batch.incarnation, batch.first_sequence, batch.rows.num_rows
+    if read != (row.model_id, row.incarnation, row.first_sequence, row.rows):
+        raise IntegrityFailed(f"the spool holds something else where block {row.id} should be")
 
 
 def look_up(batch: PredictionBatch, rows: Sequence[int]) -> list[Found]:

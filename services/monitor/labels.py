@@ -156,6 +156,7 @@ class LabelJoin:
 
     def _measure(self, uow: UnitOfWork, alarms: Alarms, watched: Watched, items: Sequence[Joined]) -> None:
         """Add labelled rows to the version's open performance window; judge each one that fills."""
+        _lock_version(uow.connection, watched)
         window = open_window(uow.connection, watched.model_id, watched.version)
         classes = frozenset(watched.signature.classes or ())
         foreign = [item.label for item in items if item.label not in classes]

@@ -23,7 +23,7 @@ class Place:
 
 
 class Spool:
-    """The segment files under `directory`. One writer a partition; any thread may read."""
+    """The segment files under `directory`. One writer a partition, be it in another process; any thread may read."""
 
     def __init__(self, directory: Path, segment_bytes: int) -> None:
         self._directory = directory
@@ -46,6 +46,11 @@ class Spool:
                 if int(later.stem.partition("-")[2]) > segment:
                     later.unlink()
             self._ends[partition] = segment, size
+
+    def close(self, partition: int) -> None:
+        """Somebody else writes the partition from now on."""
+        with self._lock:
+            self._ends.pop(partition, None)
 
     def append(self, partition: int, payloads: list[bytes]) -> list[Place]:
         """Append `payloads` and say where they lie. `open` moves the end back if they are not counted after all.
@@ -73,7 +78,7 @@ class Spool:
         return self._ends[partition]
 
     def read(self, place: Place) -> bytes:
-        """The block's bytes. Raises `IntegrityFailed` when the file is gone or too short."""
+        """The block's bytes. Raises `IntegrityFailed` when the file is not here, too short, or can't be read."""
         path = self._path(place.partition, place.segment)
         try:
             with path.open("rb") as file:
@@ -86,18 +91,34 @@ class Spool:
         return data
 
     def files(self) -> list[tuple[float, int, int, int]]:
-        """(modified, size, partition, segment) of every finished segment, oldest first: what may be deleted."""
+        """(modified, size, partition, segment) of every finished segment, oldest first: what may be deleted.
+
+        Of a partition that another process writes, the last one that lies here may be unfinished and is left out.
+        """
         found = []
         for path in self._directory.glob("*.seg"):
             partition, _, segment = path.stem.partition("-")
-            if self._ends.get(int(partition), (-1, 0))[0] != int(segment):
+            try:
                 stat = path.stat()
-                found.append((stat.st_mtime, stat.st_size, int(partition), int(segment)))
-        return sorted(found)
+            except FileNotFoundError:  # another process has deleted it
+                continue
+            found.append((stat.st_mtime, stat.st_size, int(partition), int(segment)))
+        last: dict[int, int] = {}
+        for _, _, partition_number, segment_number in found:
+            last[partition_number] = max(segment_number, last.get(partition_number, 0))
+        with self._lock:
+            last |= {partition_number: end[0] for partition_number, end in self._ends.items()}
+        return sorted(one for one in found if one[3] != last[one[2]])
 
     def size(self) -> int:
         """Bytes of all segments."""
-        return sum(path.stat().st_size for path in self._directory.glob("*.seg"))
+        total = 0
+        for path in self._directory.glob("*.seg"):
+            try:
+                total += path.stat().st_size
+            except FileNotFoundError:
+                continue
+        return total
 
     def delete(self, partition: int, segment: int) -> None:
         """Remove a finished segment; no block may point to it any more."""

@@ -76,6 +76,7 @@ class PredictionStream(GroupMember):
         async with self._turn:
             for partition in partitions:
                 self._states.pop(partition.number, None)
+                self._spool.close(partition.number)
 
     async def process(self, batches: Mapping[Partition, list[Record]]) -> Mapping[Partition, Progress]:
         """Count the records of one poll."""
