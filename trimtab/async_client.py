@@ -10,10 +10,10 @@ import httpx
 
 from trimtab import calls
 from trimtab.calls import Call
-from trimtab.errors import Unfinished
+from trimtab.errors import Unavailable
 from trimtab.event_stream import EventReader, ServerEvent
+from trimtab.job_wait import JobWait
 from trimtab.surface import (
-    ENDED,
     Surface,
     answer_of,
     authorization,
@@ -29,7 +29,7 @@ class AsyncClient(Surface[Awaitable[Any]]):
     """A connection to one installation, for one event loop; closed by `close` or `async with`.
 
     Args:
-        url: base URL; none: `TRIMTAB_URL`, else http://127.0.0.1:3006.
+        url: base URL; none: `TRIMTAB_URL`, else 127.0.0.1 and `TRIMTAB_SERVING_PORT` (3006).
         api_key: none: `TRIMTAB_API_KEY`, if that is set.
         timeout_seconds: of one request.
     """
@@ -89,18 +89,25 @@ class AsyncClient(Surface[Awaitable[Any]]):
         *,
         timeout_seconds: float = 3600.0,
         poll_seconds: float = 0.5,
+        outage_seconds: float = 60.0,
         on_progress: Callable[[dict[str, Any]], None] | None = None,
     ) -> dict[str, Any]:
-        """The job's document once it has ended, however it ended. Raises `Unfinished` after `timeout_seconds`."""
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        """The job's document once it has ended, however it ended.
+
+        The server may be away for `outage_seconds` at a stretch. Raises `Unfinished` after `timeout_seconds` and
+        `Unavailable` after a longer silence; both name the job.
+        """
+        wait = JobWait(job_id, timeout_seconds, outage_seconds)
         while True:
-            job: dict[str, Any] = await self.job(job_id)
-            if on_progress is not None:
-                on_progress(job)
-            if job["state"] in ENDED:
-                return job
-            if asyncio.get_running_loop().time() > deadline:
-                raise Unfinished(f"the job {job_id} is still {job['state']} after {timeout_seconds:g} s")
+            try:
+                job: dict[str, Any] = await self.job(job_id)
+            except Unavailable as error:
+                wait.unanswered(error)
+            else:
+                if on_progress is not None:
+                    on_progress(job)
+                if wait.ended(job):
+                    return job
             await asyncio.sleep(poll_seconds)
 
     async def events(

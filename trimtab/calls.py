@@ -4,6 +4,7 @@ Path parts are percent-encoded here, so an id can never become another route.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,20 @@ def _part(text: str) -> str:
 
 def _given(**members: Any) -> Json:
     return {name: value for name, value in members.items() if value is not None}
+
+
+def _finite(input: Mapping[str, Any]) -> Json:
+    """`input`, all of which JSON can carry. Raises `InvalidInput` naming a feature that is NaN or infinite."""
+    for name, value in input.items():
+        if not _is_finite(value):
+            raise InvalidInput(f"the feature {name!r} holds NaN or an infinity; for a missing value give None")
+    return dict(input)
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return all(map(_is_finite, value)) if isinstance(value, list | tuple) else True
 
 
 def _only_if(revision: int | None) -> dict[str, str]:
@@ -171,13 +186,15 @@ def rollback(model_id: str, reason: str = "") -> Call:
 
 
 def predict(model_id: str, input: Mapping[str, Any], version: str | None = None) -> Call:
-    """`POST /mlops/predict`."""
-    return _post("/mlops/predict", _given(model_id=model_id, version=version, input=dict(input)))
+    """`POST /mlops/predict`. Raises `InvalidInput` for a feature that is NaN."""
+    return _post("/mlops/predict", _given(model_id=model_id, version=version, input=_finite(input)))
 
 
 def predict_batch(model_id: str, inputs: Iterable[Mapping[str, Any]], version: str | None = None) -> Call:
-    """`POST /mlops/predict/batch`."""
-    return _post("/mlops/predict/batch", _given(model_id=model_id, version=version, inputs=[dict(i) for i in inputs]))
+    """`POST /mlops/predict/batch`. Raises `InvalidInput` for a feature that is NaN."""
+    return _post(
+        "/mlops/predict/batch", _given(model_id=model_id, version=version, inputs=[_finite(i) for i in inputs])
+    )
 
 
 def served_model(model_id: str) -> Call:

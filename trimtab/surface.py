@@ -14,15 +14,15 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from services.kernel.errors import Misconfigured
 from trimtab import calls
 from trimtab.calls import Call
 from trimtab.errors import TrimtabError, Unavailable, error_of
 
 Answer = TypeVar("Answer")
 
-DEFAULT_URL = "http://127.0.0.1:3006"
-ENDED = ("succeeded", "failed", "cancelled")
-"""States in which a training job stays."""
+DEFAULT_PORT = "3006"
+LARGEST_PORT = 65535
 
 
 class Surface(ABC, Generic[Answer]):
@@ -233,8 +233,14 @@ class Surface(ABC, Generic[Answer]):
 
 
 def base_url(url: str | None) -> str:
-    """`url`, else `TRIMTAB_URL`, else this machine's."""
-    return (url or os.environ.get("TRIMTAB_URL") or DEFAULT_URL).rstrip("/")
+    """`url`, else `TRIMTAB_URL`, else this machine at `TRIMTAB_SERVING_PORT`. Raises `Misconfigured`."""
+    chosen = url or os.environ.get("TRIMTAB_URL")
+    if chosen:
+        return chosen.rstrip("/")
+    port = os.environ.get("TRIMTAB_SERVING_PORT") or DEFAULT_PORT
+    if not (port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT):
+        raise Misconfigured(f"TRIMTAB_SERVING_PORT is {port!r}, which is no port")
+    return f"http://127.0.0.1:{port}"
 
 
 def authorization(api_key: str | None) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 import trimtab
 from tests.unit.trimtab.installation import Installation, running
+from tests.waiting import until_sync
 from trimtab import AsyncClient, Client, calls
 from trimtab.errors import (
     Conflict,
@@ -23,7 +25,7 @@ from trimtab.errors import (
 )
 from trimtab.event_stream import EventReader, ServerEvent
 from trimtab.local.ports import free_ports
-from trimtab.surface import Surface
+from trimtab.surface import Surface, base_url
 
 
 @pytest.fixture
@@ -184,6 +186,54 @@ def test_waiting_for_a_job_ends_with_it_or_in_time(installation: Installation) -
         installation.answer("GET", "/mlops/train/j", {"job_id": "j", "state": "running"})
         with pytest.raises(Unfinished, match="still running"):
             client.wait_job("j", timeout_seconds=0)
+
+
+def test_waiting_outlives_a_restart_of_the_server(installation: Installation) -> None:
+    heard: list[str] = []
+
+    def after_the_restart() -> None:
+        until_sync(lambda: len(installation.asked) >= 3, 10, "three questions")
+        installation.answer("GET", "/mlops/train/j", {"job_id": "j", "state": "succeeded"})
+
+    installation.answer("GET", "/mlops/train/j", {"detail": "not yet", "code": "unavailable"}, 503)
+    restart = threading.Thread(target=after_the_restart)
+    restart.start()
+    with Client(installation.url) as client:
+        job = client.wait_job("j", poll_seconds=0.01, on_progress=lambda job: heard.append(job["state"]))
+    restart.join()
+    assert (job["state"], heard) == ("succeeded", ["succeeded"])
+
+
+async def test_waiting_for_a_silent_server_ends_and_names_the_job() -> None:
+    url = f"http://127.0.0.1:{free_ports(1)[0]}"
+    with Client(url) as client, pytest.raises(Unavailable, match=r"job job-7 .*nothing answers"):
+        client.wait_job("job-7", poll_seconds=0.01, outage_seconds=0.05)
+    async with AsyncClient(url) as twin:
+        with pytest.raises(Unavailable, match=r"job job-7 .*nothing answers"):
+            await twin.wait_job("job-7", poll_seconds=0.01, outage_seconds=0.05)
+
+
+def test_a_port_of_its_own_is_found_through_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRIMTAB_URL", raising=False)
+    assert base_url(None) == "http://127.0.0.1:3006"
+    monkeypatch.setenv("TRIMTAB_SERVING_PORT", "4006")
+    assert base_url(None) == "http://127.0.0.1:4006"
+    monkeypatch.setenv("TRIMTAB_URL", "http://gate/")
+    assert base_url(None) == "http://gate"
+    monkeypatch.delenv("TRIMTAB_URL")
+    monkeypatch.setenv("TRIMTAB_SERVING_PORT", "many")
+    with pytest.raises(TrimtabError, match="TRIMTAB_SERVING_PORT is 'many'"):
+        base_url(None)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [1.0, float("nan")]])
+def test_a_feature_that_is_no_number_is_named_and_not_sent(installation: Installation, value: Any) -> None:
+    with Client(installation.url) as client:
+        with pytest.raises(InvalidInput, match="'src_bytes' holds NaN"):
+            client.predict("m", {"duration": 1.0, "src_bytes": value})
+        with pytest.raises(InvalidInput, match="'src_bytes' holds NaN"):
+            client.predict_batch("m", [{"src_bytes": 1.0}, {"src_bytes": value}])
+    assert installation.asked == []
 
 
 STREAM = ': hello\n\nid: t/0/1\nevent: a.v1\ndata: {"x":\ndata: 1}\n\n: still here\n\nevent: b.v1\ndata: {}\n\n'
