@@ -4,7 +4,7 @@ What belongs to it is found by following causation and correlation ids, jobs and
 everything that came before it, and to what its rollout brought after.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -98,14 +98,6 @@ async def _links(settings: Settings, topic: str) -> AsyncIterator[Link]:
             correlation_id=envelope.correlation_id,
             body=message.model_dump(mode="json", exclude_none=True),
         )
-
-
-def newest_version(links: Iterable[Link]) -> str:
-    """The version that was registered last. Raises `NotFound`."""
-    for link in sorted(links, key=lambda link: link.time, reverse=True):
-        if link.type == "trimtab.model.registered.v1":
-            return str(link.body["version"])
-    raise NotFound("the topics hold no registration of this model")
 
 
 def chain_of(links: list[Link], version: str) -> list[Link]:

@@ -1,6 +1,5 @@
 """`trimtab dlq`: dead letters."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.kernel.errors import InvalidInput
-from trimtab.cli.options import ApiKey, AsJson, Kafka, Url, group, settings
+from trimtab.cli.options import ApiKey, AsJson, Kafka, Url, from_kafka, group, settings
 from trimtab.cli.output import facts, show, table
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def list_letters(
 
     if topic is not None and topic not in BY_NAME:
         raise InvalidInput(f"there is no topic {topic!r}; there are {', '.join(BY_NAME)}")
-    letters = asyncio.run(_all(settings(kafka_bootstrap=kafka), topic))
+    letters = from_kafka(_all, settings(kafka_bootstrap=kafka), topic)
     document = {"letters": [_describe(letter) for letter in letters]}
     rows = [
         (letter.letter, letter.at.strftime("%Y-%m-%d %H:%M:%S"), letter.group, letter.error, letter.detail[:120])
@@ -51,7 +50,7 @@ def show_letter(
     """One dead letter with its headers and body."""
     from services.kernel.bus.dead_letters import find
 
-    found = asyncio.run(find(settings(kafka_bootstrap=kafka), letter))
+    found = from_kafka(find, settings(kafka_bootstrap=kafka), letter)
     document = _describe(found)
     show(document, as_json, lambda console: facts(console, list(document.items())))
 
@@ -61,7 +60,7 @@ def replay(
     letter: Address, kafka: Kafka = None, url: Url = None, api_key: ApiKey = None, as_json: AsJson = False
 ) -> None:
     """Send it to its topic again, for the consumer group that failed only."""
-    offset = asyncio.run(_replay(settings(kafka_bootstrap=kafka), letter))
+    offset = from_kafka(_replay, settings(kafka_bootstrap=kafka), letter)
     document = {"letter": letter, "replayed_at_offset": offset}
     show(document, as_json, lambda console: console.print(f"{letter} was sent again, offset {offset}", markup=False))
 
@@ -71,7 +70,7 @@ def drop(
     letter: Address, kafka: Kafka = None, url: Url = None, api_key: ApiKey = None, as_json: AsJson = False
 ) -> None:
     """Take it off the list for good, without handling it."""
-    asyncio.run(_drop(settings(kafka_bootstrap=kafka), letter))
+    from_kafka(_drop, settings(kafka_bootstrap=kafka), letter)
     document = {"letter": letter, "dropped": True}
     show(document, as_json, lambda console: console.print(f"{letter} is dropped", markup=False))
 

@@ -1,25 +1,36 @@
 """The options that every command takes, and what they turn into."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar
 
 import typer
 
-from services.kernel.errors import InvalidInput, Misconfigured
+from services.kernel.errors import InvalidInput, Misconfigured, Unavailable
 
 if TYPE_CHECKING:
     from services.kernel.settings import Settings
     from trimtab.client import Client
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 Url = Annotated[
     str | None,
-    typer.Option("--url", envvar="TRIMTAB_URL", help="Where Trimtab answers; default http://127.0.0.1:3006."),
+    typer.Option(
+        "--url", envvar="TRIMTAB_URL", help="Where Trimtab answers; default 127.0.0.1 and TRIMTAB_SERVING_PORT, 3006."
+    ),
 ]
 ApiKey = Annotated[str | None, typer.Option("--api-key", envvar="TRIMTAB_API_KEY", help="The key to show.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-Kafka = Annotated[str | None, typer.Option("--kafka", help="Kafka bootstrap servers; default TRIMTAB_KAFKA_BOOTSTRAP.")]
+Kafka = Annotated[
+    str | None,
+    typer.Option(
+        "--kafka",
+        help="Kafka bootstrap servers; default TRIMTAB_KAFKA_BOOTSTRAP, else 127.0.0.1 and TRIMTAB_BROKER_PORT.",
+    ),
+]
 
 
 def group(help: str) -> typer.Typer:
@@ -48,10 +59,41 @@ def connected(url: str | None, api_key: str | None, *, timeout_seconds: float = 
 
 
 def settings(**changes: Any) -> "Settings":
-    """The settings of the environment, with the given ones instead. Raises `Misconfigured` naming a wrong one."""
-    from services.kernel.settings import Settings
+    """The settings of the environment, with the given ones instead. Raises `Misconfigured` naming a wrong one.
 
-    return checked(Settings, changes)
+    Without a `kafka_bootstrap` the broker is the embedded one, at its own port.
+    """
+    from trimtab.local.settings import LocalSettings
+
+    chosen = checked(LocalSettings, changes)
+    if not chosen.embedded_broker:
+        return chosen
+    return chosen.model_copy(update={"kafka_bootstrap": f"127.0.0.1:{chosen.broker_port}"})
+
+
+def from_kafka(
+    read: "Callable[Concatenate[Settings, P], Awaitable[T]]",
+    settings: "Settings",
+    *arguments: P.args,
+    **named: P.kwargs,
+) -> T:
+    """What `read(settings, ...)` gives. Raises `Unavailable` saying how to name the right broker."""
+    import asyncio
+
+    from trimtab.local import kafka_probe
+
+    remedy = "name the right broker with --kafka or TRIMTAB_KAFKA_BOOTSTRAP"
+    bootstrap = settings.kafka_bootstrap
+    if settings.kafka_security_protocol == "PLAINTEXT" and not kafka_probe.any_answers(bootstrap):
+        raise Unavailable(f"no Kafka answers at {bootstrap}: start it with `trimtab up`, or {remedy}")
+
+    async def run() -> T:
+        return await read(settings, *arguments, **named)
+
+    try:
+        return asyncio.run(run())
+    except Unavailable as error:
+        raise Unavailable(f"{error.detail}; if that is another installation's, {remedy}") from error
 
 
 S = TypeVar("S", bound="Settings")

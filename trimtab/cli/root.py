@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import sys
 from difflib import get_close_matches
 from typing import Any
@@ -88,6 +89,7 @@ def trimtab(
 
 def run() -> None:
     """Run the command line and end the process."""
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # what it has to say is in our own errors
     try:
         app(prog_name="trimtab")
     except TrimtabError as error:

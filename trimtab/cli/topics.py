@@ -1,10 +1,8 @@
 """`trimtab topics`: the Kafka topics of this installation."""
 
-import asyncio
-
 import typer
 
-from trimtab.cli.options import ApiKey, AsJson, Kafka, Url, settings
+from trimtab.cli.options import ApiKey, AsJson, Kafka, Url, from_kafka, settings
 from trimtab.cli.output import show, table
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
@@ -20,7 +18,7 @@ def topics(
     if ctx.invoked_subcommand is not None:
         return
     chosen = settings(kafka_bootstrap=kafka)
-    existing = asyncio.run(describe_topics(chosen))
+    existing = from_kafka(describe_topics, chosen)
     wanted = wanted_topics(chosen)
     document = {
         "topics": [
@@ -46,5 +44,5 @@ def apply(kafka: Kafka = None, url: Url = None, api_key: ApiKey = None, as_json:
     """Create the topics that are missing and add partitions where there are too few."""
     from services.kernel.bus.admin import apply_topics
 
-    outcome = asyncio.run(apply_topics(settings(kafka_bootstrap=kafka)))
+    outcome = from_kafka(apply_topics, settings(kafka_bootstrap=kafka))
     show({"topics": outcome}, as_json, lambda console: table(console, ("topic", "outcome"), list(outcome.items())))

@@ -1,11 +1,10 @@
 """`trimtab why`: the chain of events that led to a version."""
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trimtab.cli.options import ApiKey, AsJson, Kafka, Url, settings, single, split_reference
+from trimtab.cli.options import ApiKey, AsJson, Kafka, Url, connected, from_kafka, settings, single, split_reference
 from trimtab.cli.output import show, timeline
 
 if TYPE_CHECKING:
@@ -19,26 +18,37 @@ app = single()
 @app.command()
 def why(
     reference: Annotated[
-        str, typer.Argument(help="A model, or one version of it; without one, the newest.", metavar="ID[:VERSION]")
+        str,
+        typer.Argument(
+            help="A model, or one version of it; without one, the version that serves.", metavar="ID[:VERSION]"
+        ),
     ],
     kafka: Kafka = None,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """The events that led to a version, read from Kafka: what caused what, and when."""
-    from trimtab.chain import chain_of, newest_version, read_links
+    """The events that led to a version, read from Kafka: what caused what, and when.
+
+    Without a version: the one that serves, with the greatest share of the traffic.
+    """
+    from trimtab.chain import chain_of, read_links
+    from trimtab.served import serving_version
 
     model_id, version = split_reference(reference)
-    links = asyncio.run(read_links(settings(kafka_bootstrap=kafka), model_id))
-    version = version or newest_version(links)
-    chain = chain_of(links, version)
+    told = f"{model_id} {version}"
+    if version is None:
+        with connected(url, api_key) as client:
+            version = serving_version(client, model_id)
+        told = f"{model_id} {version}, the version that serves"
+    chain = chain_of(from_kafka(read_links, settings(kafka_bootstrap=kafka), model_id), version)
     document = {"model_id": model_id, "version": version, "events": [link.to_json() for link in chain]}
-    show(document, as_json, lambda console: draw_chain(console, chain))
+    show(document, as_json, lambda console: draw_chain(console, told, chain))
 
 
-def draw_chain(console: "Console", chain: "list[Link]") -> None:
-    """A chain for a person: when, what, which event caused it."""
+def draw_chain(console: "Console", told: str, chain: "list[Link]") -> None:
+    """A chain for a person under the line `told`: when, what, which event caused it."""
+    console.print(told, markup=False, soft_wrap=True)
     numbers = {link.id: number for number, link in enumerate(chain, start=1)}
     rows = []
     for link in chain:

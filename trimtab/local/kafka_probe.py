@@ -7,7 +7,20 @@ Source: https://kafka.apache.org/protocol, ApiVersions (key 18) version 0.
 import socket
 import struct
 
+from services.kernel.errors import Misconfigured
+
 API_VERSIONS = 18
+
+
+def any_answers(bootstrap: str) -> bool:
+    """Whether one of the brokers `host:port[,host:port]` answers. Raises `Misconfigured` for another form."""
+    for address in bootstrap.split(","):
+        host, colon, port = address.strip().rpartition(":")
+        if not colon or not (port.isascii() and port.isdigit()):
+            raise Misconfigured(f"{bootstrap!r} names no Kafka brokers: give HOST:PORT")
+        if answers(host.strip("[]"), int(port)):
+            return True
+    return False
 
 
 def answers(host: str, port: int, timeout_seconds: float = 1.0) -> bool:
@@ -20,7 +33,7 @@ def answers(host: str, port: int, timeout_seconds: float = 1.0) -> bool:
             connection.sendall(struct.pack(">i", len(header)) + header)
             with connection.makefile("rb") as answer:
                 body = answer.read(10)  # size, correlation id, error code
-    except OSError:
+    except (OSError, OverflowError):  # OverflowError: a port past 65535
         return False
     if len(body) < 10:
         return False

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from trimtab.chain import Link, chain_of, newest_version
+from trimtab.chain import Link, chain_of
 from trimtab.errors import NotFound
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -48,10 +48,7 @@ def test_a_version_that_a_person_asked_for_has_a_chain_too() -> None:
     assert seconds == [0, 1, 2, 9]
 
 
-def test_the_newest_version_and_no_version() -> None:
-    assert newest_version(_story()) == "1.1.0"
-    with pytest.raises(NotFound):
-        newest_version([])
+def test_a_version_that_nobody_registered() -> None:
     with pytest.raises(NotFound, match=r"2\.0\.0"):
         chain_of(_story(), "2.0.0")
 
