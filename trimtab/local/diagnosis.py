@@ -17,6 +17,7 @@ from services.kernel.bus.admin import describe_topics, wanted_topics
 from services.kernel.errors import Misconfigured, TrimtabError
 from services.kernel.settings import SERVICES
 from trimtab.local import kafka_probe
+from trimtab.local.broker_config import LOG_FILE
 from trimtab.local.broker_jars import KAFKA_VERSION, jar_cache, missing_jars, pinned_jars
 from trimtab.local.errors import JarsMissing, PortTaken
 from trimtab.local.ports import LOOPBACK, require_free
@@ -25,6 +26,8 @@ from trimtab.local.settings import LocalSettings
 NEEDED_DISK_BYTES = 2 << 30
 NEEDED_MEMORY_BYTES = 3 << 30
 PROBE_SECONDS = 3.0
+
+ELSEWHERE = "the services that run keep theirs elsewhere: name their folder with --data-dir"
 
 State = Literal["good", "idle", "wrong"]
 
@@ -56,9 +59,9 @@ async def diagnose(settings: LocalSettings) -> list[Finding]:
     findings += await asyncio.gather(
         asyncio.to_thread(_java),
         asyncio.to_thread(_jars, settings),
-        _broker(settings),
-        asyncio.to_thread(_database, settings),
-        asyncio.to_thread(_storage, settings),
+        _broker(settings, running),
+        asyncio.to_thread(_database, settings, running),
+        asyncio.to_thread(_storage, settings, running),
     )
     findings += await _services(settings) if running else _ports(settings)
     return findings
@@ -132,11 +135,22 @@ def _jars(settings: LocalSettings) -> Finding:
     return Finding(name, "idle", f"{found}; the first `trimtab up` fetches them (45 MB)")
 
 
-async def _broker(settings: LocalSettings) -> Finding:
+async def _broker(settings: LocalSettings, running: bool) -> Finding:
     bootstrap = f"{LOOPBACK}:{settings.broker_port}" if settings.embedded_broker else settings.kafka_bootstrap
-    host, _, port = bootstrap.split(",")[0].rpartition(":")
     plain = settings.kafka_security_protocol == "PLAINTEXT"
-    if plain and not await asyncio.to_thread(kafka_probe.answers, host, int(port)):
+    try:
+        silent = plain and not await asyncio.to_thread(kafka_probe.any_answers, bootstrap)
+    except Misconfigured as error:
+        return wrong("broker", error.detail, "set TRIMTAB_KAFKA_BOOTSTRAP to HOST:PORT")
+    if silent:
+        if settings.embedded_broker and running:
+            log = settings.data_dir.absolute() / "kafka" / LOG_FILE
+            return wrong(
+                "broker",
+                f"services run, but no Kafka answers at {bootstrap}",
+                "if theirs is another, name it (--kafka or TRIMTAB_KAFKA_BOOTSTRAP; TRIMTAB_BROKER_PORT as given to"
+                f" `trimtab up`); else see {log}, and stop `trimtab up` and start it again",
+            )
         if settings.embedded_broker:
             return Finding("broker", "idle", f"nothing at {bootstrap}: `trimtab up` starts one")
         return wrong("broker", f"no Kafka answers at {bootstrap}", "start it, or set TRIMTAB_KAFKA_BOOTSTRAP")
@@ -151,11 +165,13 @@ async def _broker(settings: LocalSettings) -> Finding:
     return good("broker", f"{bootstrap}, all {len(existing)} topics are there")
 
 
-def _database(settings: LocalSettings) -> Finding:
+def _database(settings: LocalSettings, running: bool) -> Finding:
     import sqlalchemy as sa
 
     if settings.database_url is None:
         files = sorted(settings.data_dir.glob("*.db"))
+        if not files and running:
+            return Finding("database", "idle", f"none in {settings.data_dir.absolute()}; {ELSEWHERE}")
         if not files:
             return Finding("database", "idle", f"SQLite in {settings.data_dir.absolute()}, empty as yet")
         urls = {file.name: f"sqlite:///file:{file.absolute()}?mode=ro&uri=true" for file in files}
@@ -178,11 +194,13 @@ def _database(settings: LocalSettings) -> Finding:
     return good("database", ", ".join(urls))
 
 
-def _storage(settings: LocalSettings) -> Finding:
+def _storage(settings: LocalSettings, running: bool) -> Finding:
     from services.kernel.storage import open_store
 
     if settings.model_storage_type == "local":
         folder = settings.storage_dir or settings.data_dir / "artifacts"
+        if not folder.exists() and running:
+            return Finding("storage", "idle", f"no local folder {folder.absolute()}; {ELSEWHERE}")
         if not folder.exists():
             return Finding("storage", "idle", f"local folder {folder.absolute()}, empty as yet")
     try:

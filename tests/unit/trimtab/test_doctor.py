@@ -49,6 +49,16 @@ async def test_no_broker_where_one_was_promised(tmp_path: Path) -> None:
     assert found["kafka jars"].state == "idle"
 
 
+async def test_services_without_their_broker_and_their_folder(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as serving:
+        found = await _found(_settings(tmp_path, serving_port=serving.getsockname()[1]))
+    assert found["broker"].state == "wrong"
+    assert "--kafka" in found["broker"].remedy
+    for name in ("database", "storage"):
+        assert "--data-dir" in found[name].found
+        assert "empty" not in found[name].found
+
+
 async def test_settings_that_contradict_each_other(tmp_path: Path) -> None:
     found = await _found(_settings(tmp_path, model_storage_type="s3"))
     assert found["settings"].state == "wrong"
