@@ -27,10 +27,11 @@ class Outdated(Refused):
 class Peers:
     """A client of the registry and the monitor. Every change carries an Idempotency-Key, so a repeat is harmless."""
 
-    def __init__(self, settings: LoopSettings) -> None:
+    def __init__(self, settings: LoopSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        """`transport` carries the calls another way than over the network."""
         key = settings.internal_key.get_secret_value() if settings.internal_key else ""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx.AsyncClient(timeout=30.0, headers=headers)
+        self._client = httpx.AsyncClient(timeout=30.0, headers=headers, transport=transport)
         self._registry = settings.url_of("registry")
         self._monitor = settings.url_of("monitor")
 
