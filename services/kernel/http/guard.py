@@ -13,7 +13,7 @@ from services.kernel.http.problems import problem, problem_of, status_of
 from services.kernel.settings import SERVICES, Settings
 from services.kernel.telemetry import context_of, tracer
 
-READABLE = ("application/json", "application/problem+json", "multipart/form-data", "application/x-tar", "text/")
+READABLE = ("application/json", "application/problem+json", "multipart/form-data", "application/x-tar")
 SAFE = ("GET", "HEAD", "OPTIONS")
 UNTRACED = ("/healthz", "/readyz", "/metrics")
 

@@ -11,9 +11,13 @@ from starlette.exceptions import HTTPException
 
 from services.kernel import errors
 from services.kernel.errors import Overloaded, TrimtabError
+from services.kernel.http.fields import field_of, sentence_of
 from services.kernel.telemetry import get_logger
 
 log = get_logger(__name__)
+
+_UNREADABLE_BODY = (400, "There was an error parsing the body")
+"""What FastAPI says of every body on which the parser failed in another way than by a syntax error."""
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -72,14 +76,19 @@ def problem_of(error: TrimtabError) -> JSONResponse:
     return response
 
 
+def invalid_json(detail: str) -> JSONResponse:
+    """400: the body can't be read as JSON."""
+    return problem(400, "invalid-json", "The body is not JSON", detail)
+
+
 def invalid_fields(error: ValidationError | RequestValidationError) -> JSONResponse:
-    """422, naming every field that is wrong; 400 when the body is not JSON at all."""
-    found = [
-        {"field": ".".join(str(part) for part in e["loc"] if part != "body") or "body", "problem": e["msg"]}
-        for e in error.errors()
-    ]
-    if any(e["type"] == "json_invalid" for e in error.errors()):
-        return problem(400, "invalid-json", "The body is not JSON", found[0]["problem"])
+    """422, naming every field that is wrong, in snake_case; 400 when the body is not JSON at all."""
+    fields: dict[str, list[str]] = {}
+    for e in error.errors():
+        if e["type"] == "json_invalid":
+            return invalid_json(f"the body is not JSON: {e['ctx']['error']}, at character {e['loc'][-1]}")
+        fields.setdefault(field_of(e["loc"], e["type"]), []).append(sentence_of(e["type"], e["msg"], e.get("ctx", {})))
+    found = [{"field": name, "problem": " or ".join(dict.fromkeys(problems))} for name, problems in fields.items()]
     detail = "; ".join(f"{item['field']}: {item['problem']}" for item in found)
     return problem(422, "invalid-input", "The request does not fit", detail, errors=found)
 
@@ -98,6 +107,8 @@ def install(app: FastAPI) -> None:
     async def plain(_: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, HTTPException):
             return _unexpected(error)
+        if (error.status_code, error.detail) == _UNREADABLE_BODY:
+            return invalid_json("the body is not JSON that can be read: it must be UTF-8 and not nested too deeply")
         code = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}.get(error.status_code, "http-error")
         response = problem(error.status_code, code, "The request can't be answered", str(error.detail))
         response.headers.update(error.headers or {})

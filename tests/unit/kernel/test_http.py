@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import httpx
 import pytest
 from fastapi import APIRouter
+from pydantic import AfterValidator, Field
 
 from schemas.base import Name, StrictDocument
 from schemas.events import ApiKeyGranted, Scope
@@ -24,6 +25,28 @@ class Body(StrictDocument):
     """A body with one field."""
 
     batch_size: int
+
+
+def _only_even(value: int) -> int:
+    if value % 2:
+        raise ValueError("a number that is not even")
+    return value
+
+
+class Wide(StrictDocument):
+    """A body with fields of many kinds."""
+
+    some_names: tuple[str, ...]
+    by_name: dict[str, int] = Field(min_length=1)
+    inner: Body
+    value: str | int
+    even: Annotated[int, AfterValidator(_only_even)]
+    needed_field: int
+
+
+@router.post("/documents")
+async def write_document(body: Wide) -> dict[str, str]:
+    return {"value": str(body.value)}
 
 
 @router.get("/things/{model_id}")
@@ -104,6 +127,8 @@ async def test_either_spelling_is_read_and_an_unknown_field_is_named(client: htt
         (b'{"batch_size":', {}, 400, "invalid-json"),
         (b'{"batch_size": "x"}', {}, 422, "invalid-input"),
         (b" " * 3000, {}, 413, "too-large"),
+        (b'{"batch_size": "\xff"}', {}, 400, "invalid-json"),
+        (b'{"batch_size": 1}', {"content-type": "text/plain"}, 415, "unsupported-media-type"),
         (b"x", {"content-type": "application/octet-stream"}, 415, "unsupported-media-type"),
         (b"x", {"content-type": "application/python-pickle"}, 415, "unsupported-media-type"),
         (b"x", {"content-encoding": "gzip"}, 415, "unsupported-media-type"),
@@ -116,6 +141,38 @@ async def test_a_bad_request_is_refused_with_a_reason(
 ) -> None:
     answer = await client.post("/things", content=content, headers={"content-type": "application/json"} | headers)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_json_that_is_nested_too_deeply_is_refused_with_a_sentence() -> None:
+    _, client = client_of(Settings())
+    async with client:
+        answer = await client.post("/things", content=b"[" * 200_000, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid-json")
+    assert "nested" in answer.json()["detail"]
+
+
+async def test_problems_are_told_in_the_callers_words(client: httpx.AsyncClient) -> None:
+    wrong = {
+        "someNames": 3,
+        "byName": {},
+        "inner": {"batchSize": "x", "Extra": 1},
+        "value": [],
+        "Why": 1,
+        "even": 3,
+    }
+    answer = await client.post("/documents", json=wrong)
+    assert {e["field"]: e["problem"] for e in answer.json()["errors"]} == {
+        "some_names": "must be a list",
+        "by_name": "must not be empty",
+        "inner.batch_size": "Input should be a valid integer, unable to parse string as an integer",
+        "inner.Extra": "is not a field of this document",
+        "value": "Input should be a valid string or Input should be a valid integer",
+        "even": "a number that is not even",
+        "needed_field": "Field required",
+        "Why": "is not a field of this document",
+    }
+    answer = await client.post("/documents", json={"inner": 3})
+    assert {"field": "inner", "problem": "must be an object"} in answer.json()["errors"]
 
 
 async def test_a_chunked_body_is_cut_at_the_limit(client: httpx.AsyncClient) -> None:
