@@ -62,6 +62,8 @@ async def test_a_broker_that_dies_comes_back(settings: LocalSettings) -> None:
             lambda: [event.part for event in events if event.kind == "ready"].count("broker") == 2, 30, "the restart"
         )
         assert cluster.broker.pid != first
+    died = next(event.detail for event in events if event.kind == "died")
+    assert died == f"was killed by SIGKILL (log: {settings.data_dir / 'kafka' / 'broker.log'})"
 
 
 async def test_a_taken_port_is_told_before_anything_starts(settings: LocalSettings) -> None:

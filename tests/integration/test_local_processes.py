@@ -1,18 +1,21 @@
 """Supervised service processes, with a real program as the service."""
 
 import asyncio
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.waiting import until, until_sync
+from trimtab.local.bounded_log import BoundedLog
 from trimtab.local.errors import ServiceStopped
 from trimtab.local.events import ClusterEvent
 from trimtab.local.ports import LOOPBACK, free_ports
@@ -106,6 +109,7 @@ async def test_a_service_that_dies_comes_back_and_its_child_does_not_linger(room
     await until(lambda: gone(child), 5, "the end of the grandchild")
     died = next(event for event in room.events if event.kind == "died")
     assert "was killed by SIGKILL" in died.detail
+    assert "child" not in died.detail  # its last line, which has nothing to do with it
     assert died.seconds == 0.5
 
 
@@ -113,6 +117,26 @@ async def test_a_service_that_cannot_start_is_told_with_its_last_words(room: Roo
     broken = room.service("monitor", mode="broken")
     with pytest.raises(ServiceStopped, match=r"The monitor service ended with status 1 .*the database is on fire"):
         await start_all([room.service("registry"), broken], 20)
+
+
+def test_only_a_fresh_error_since_the_start_is_told(tmp_path: Path) -> None:
+    log = BoundedLog(tmp_path / "a.log")
+
+    def write(*lines: str) -> None:
+        with log.path.open("a") as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+    def record(level: str, age_seconds: float) -> str:
+        return json.dumps({"time": (datetime.now(UTC) - timedelta(seconds=age_seconds)).isoformat(), "level": level})
+
+    write(record("error", 0))
+    os.close(log.open())
+    assert (log.last_line(), log.last_error(5)) == ("", "")
+    fresh = record("error", 0)
+    write(record("error", 60), "[]", "plain", record("info", 0))
+    assert log.last_error(5) == ""
+    write(fresh, record("info", 0))
+    assert log.last_error(5) == fresh
 
 
 async def test_a_service_that_will_not_stop_is_killed_in_time(room: Room) -> None:

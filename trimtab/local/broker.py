@@ -3,6 +3,7 @@
 import base64
 import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -13,9 +14,12 @@ from trimtab.local.broker_config import LOG_FILE, STORAGE, log4j_properties, ser
 from trimtab.local.data_lock import DataLock
 from trimtab.local.errors import BrokerStopped
 from trimtab.local.ports import LOOPBACK, require_free
+from trimtab.local.signals import killed_by
 
 FORMAT_TIMEOUT_SECONDS = 60
 POLL_SECONDS = 0.05
+JVM_SIGNALS = {128 + number: number.name for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+"""Exit statuses of a Java that a signal stopped in order."""
 
 
 class LocalBroker:
@@ -118,9 +122,8 @@ class LocalBroker:
         deadline = time.monotonic() + timeout_seconds
         while not kafka_probe.answers(LOOPBACK, self.port):
             if not self.alive:
-                status = self._process.returncode if self._process else None
                 self._lock.release()
-                raise BrokerStopped(f"The Kafka broker ended with status {status}: {self.last_words()}")
+                raise BrokerStopped(f"The Kafka broker {self.how_it_ended()}")
             if time.monotonic() > deadline:
                 words = self.last_words()
                 self.kill()
@@ -144,6 +147,14 @@ class LocalBroker:
             self._process.kill()
             self._process.wait()
         self._lock.release()
+
+    def how_it_ended(self) -> str:
+        """`was killed by SIGKILL`, or the status it ended with and the cause that it logged; one line."""
+        status = self._process.returncode if self._process else None
+        killer = killed_by(status) or JVM_SIGNALS.get(status or 0)
+        if killer is not None:  # what it had logged has nothing to do with it
+            return f"was killed by {killer} (log: {self.data_dir / LOG_FILE})"
+        return f"ended with status {status}: {self.last_words()}"
 
     def last_words(self) -> str:
         """The cause the broker logged last, in one line, and where to read more."""

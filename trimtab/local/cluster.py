@@ -15,7 +15,7 @@ from services.kernel.telemetry import get_logger
 from trimtab.local.broker import LocalBroker
 from trimtab.local.broker_jars import Progress, ensure_jars, jar_cache
 from trimtab.local.data_lock import DataLock
-from trimtab.local.errors import BrokerStopped, PortTaken
+from trimtab.local.errors import BrokerStopped, LocalError, PortTaken
 from trimtab.local.events import ClusterEvent, Listener
 from trimtab.local.metrics import MetricsServer
 from trimtab.local.ports import require_free
@@ -96,13 +96,17 @@ class LocalCluster:
         stopped.
 
         Raises:
-            LocalError: a taken port, a busy data directory, a broker or a service that won't start.
+            LocalError: a taken port, a data directory that is busy or not writable, a broker or a service that
+                won't start.
             Misconfigured: settings that contradict each other.
             Unavailable: the configured Kafka does not answer or refuses the topics.
         """
         self.settings.check()
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        self._lock.acquire()
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except OSError as error:
+            raise self._unwritable(error) from error
         try:
             self._check_ports()
             if self.settings.embedded_broker:
@@ -110,8 +114,10 @@ class LocalCluster:
             await self._timed("topics", self._apply_topics)
             await self._start_services()
             await self._timed("metrics", self._start_metrics)
-        except BaseException:
+        except BaseException as error:
             await self.stop()
+            if isinstance(error, OSError):
+                raise self._unwritable(error) from error
             raise
 
     async def stop(self) -> None:
@@ -130,6 +136,12 @@ class LocalCluster:
             self.broker = None
             self._tell(ClusterEvent("stopped", "broker"))
         self._lock.release()
+
+    def _unwritable(self, error: OSError) -> LocalError:
+        return LocalError(
+            f"{error.filename or self.data_dir} can't be used ({error.strerror or error}); set --data-dir or"
+            " TRIMTAB_DATA_DIR to a folder that you may write to."
+        )
 
     def _check_ports(self) -> None:
         ports = self.settings.named_ports(self.names)
@@ -176,7 +188,7 @@ class LocalCluster:
                 continue
             deaths += 1
             pause_seconds = backoff_seconds(deaths)
-            self._tell(ClusterEvent("died", "broker", broker.last_words(), pause_seconds))
+            self._tell(ClusterEvent("died", "broker", broker.how_it_ended(), pause_seconds))
             await asyncio.sleep(pause_seconds)
             try:
                 await self._timed("broker", self._launch_broker)

@@ -16,6 +16,7 @@ from services.kernel.leash import leashed
 from trimtab.local.bounded_log import BoundedLog
 from trimtab.local.errors import ServiceStopped
 from trimtab.local.events import ClusterEvent, Listener
+from trimtab.local.signals import killed_by
 
 READY_POLL_SECONDS = 0.1
 FIRST_BACKOFF_SECONDS = 0.5
@@ -23,6 +24,8 @@ LONGEST_BACKOFF_SECONDS = 30.0
 LOG_TRIM_SECONDS = 5.0
 STEADY_SECONDS = 30.0
 """A service that ran for so long starts its backoff anew when it dies."""
+RECENT_SECONDS = 5.0
+"""An error that a service logged so long before a signal killed it may be why."""
 
 
 @dataclass(frozen=True)
@@ -149,11 +152,12 @@ class ServiceProcess:
     def _how_it_ended(self) -> str:
         assert self._process is not None
         status = self._process.returncode
-        how = (
-            f"was killed by {signal.Signals(-status).name}" if status and status < 0 else f"ended with status {status}"
-        )
-        last = self._log.last_line()[:300]
-        return f"{how} (last line: {last or 'none'}; more in {self._log.path})"
+        killer = killed_by(status)
+        if killer is None:
+            told = self._log.last_line()[:300]
+            return f"ended with status {status} (last line: {told or 'none'}; more in {self._log.path})"
+        error = self._log.last_error(RECENT_SECONDS)[:300]  # any other line has nothing to do with it
+        return f"was killed by {killer} ({f'last error: {error}; ' if error else ''}log: {self._log.path})"
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:

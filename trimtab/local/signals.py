@@ -38,3 +38,13 @@ async def until_signalled(work: Coroutine[Any, Any, int]) -> int:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+def killed_by(status: int | None) -> str | None:
+    """The name of the signal that ended a child with the return code `status`; None if it ended by itself."""
+    if status is None or status >= 0:
+        return None
+    try:
+        return signal.Signals(-status).name
+    except ValueError:  # a real-time signal has no name
+        return f"signal {-status}"
