@@ -46,8 +46,16 @@ def create(
 def _create_directly(name: str, if_none: bool) -> dict[str, object] | None:
     from schemas.events import Scope
     from services.registry.keys import create_directly, create_first
+    from trimtab.local.errors import LocalError
 
-    created = (create_first if if_none else create_directly)(settings(), name, [Scope.ADMIN])
+    chosen = settings()
+    try:
+        created = (create_first if if_none else create_directly)(chosen, name, [Scope.ADMIN])
+    except OSError as error:
+        raise LocalError(
+            f"{error.filename or chosen.data_dir} can't be used ({error.strerror or error}): set TRIMTAB_DATA_DIR to"
+            " the folder of the registry's database"
+        ) from error
     if created is None:
         return None
     key_id, key = created

@@ -30,14 +30,20 @@ def send(
 ) -> None:
     """Send a file of labels."""
     from trimtab.cli.rows import read_rows
+    from trimtab.served import check_labels, classes_of
 
     rows = read_rows(file)
     sent = 0
     with connected(url, api_key) as client:
+        classes = classes_of(client, model_id)
+        if classes is not None:
+            check_labels((row.get("label") for row in read_rows(file)), classes, model_id, str(file))
         while chunk := list(islice(rows, BATCH_ROWS)):
             if any(not row.get("prediction_id") or row.get("label") in (None, "") for row in chunk):
                 raise InvalidInput(f"{file}: every row needs a prediction_id and a label")
             client.send_labels(model_id, [{"prediction_id": r["prediction_id"], "label": r["label"]} for r in chunk])
             sent += len(chunk)
+    if not sent:
+        raise InvalidInput(f"{file} holds no rows")
     document = {"model_id": model_id, "sent": sent}
     show(document, as_json, lambda console: console.print(f"{sent} labels sent", markup=False))

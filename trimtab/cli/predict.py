@@ -60,14 +60,20 @@ def _parse(text: str) -> dict[str, Any]:
 def _predict_file(client: "Client", model_id: str, path: Path, label_column: str | None) -> dict[str, Any]:
     from trimtab import calls
     from trimtab.cli.rows import read_rows, typed
+    from trimtab.served import check_labels, classes_of
 
+    if label_column is not None:
+        classes = classes_of(client, model_id)
+        if classes is not None:
+            truths = (_truth(row, path, label_column) for row in read_rows(path))
+            check_labels(truths, classes, model_id, f"the column {label_column!r} of {path}")
     about = client.send(calls.served_model(model_id))
     datatypes = {feature["name"]: feature["datatype"] for feature in about["inputs"]}
     predictions: list[dict[str, Any]] = []
     right = sent = 0
     for rows in _chunks(read_rows(path)):
-        if label_column is not None and label_column not in rows[0]:
-            raise InvalidInput(f"{path} has no column {label_column!r}")
+        if label_column is not None:
+            _truth(rows[0], path, label_column)
         answers = client.predict_batch(model_id, [typed(row, datatypes) for row in rows])["predictions"]
         predictions += answers
         if label_column is not None:
@@ -75,8 +81,16 @@ def _predict_file(client: "Client", model_id: str, path: Path, label_column: str
             client.send_labels(model_id, truth)
             sent += len(truth)
             right += sum(str(a["prediction"]) == str(truth[a["prediction_id"]]) for a in answers)
+    if not predictions:
+        raise InvalidInput(f"{path} holds no rows")
     measured = {"labels_sent": sent, "accuracy": right / sent} if sent else {}
     return {"model_id": model_id, "rows": len(predictions), **measured, "predictions": predictions}
+
+
+def _truth(row: dict[str, Any], path: Path, label_column: str) -> Any:
+    if label_column not in row:
+        raise InvalidInput(f"{path} has no column {label_column!r}")
+    return row[label_column]
 
 
 def _chunks(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

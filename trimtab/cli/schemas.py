@@ -25,7 +25,11 @@ def export(
 ) -> None:
     """Write the AsyncAPI 3 document and the JSON Schema of every message."""
     from schemas.asyncapi import export
+    from trimtab.local.errors import LocalError
 
-    files = export(folder)
+    try:
+        files = export(folder)
+    except OSError as error:
+        raise LocalError(f"{error.filename or folder} can't be written ({error.strerror or error})") from error
     document = {"folder": str(folder.absolute()), "files": [str(file) for file in files]}
     show(document, as_json, lambda console: console.print(f"{len(files)} files in {folder.absolute()}", markup=False))

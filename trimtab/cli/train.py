@@ -32,6 +32,7 @@ def train(
     with connected(url, api_key) as client:
         job = client.submit_job(document)
         if wait:
+            _say_submitted(job["job_id"], as_json)
             job = _wait(client, job["job_id"], quiet=as_json)
     show(job, as_json, lambda console: draw_job(console, job))
     if wait and job["state"] != "succeeded":
@@ -46,6 +47,15 @@ def _resolve_paths(document: dict[str, Any], folder: Path) -> None:
                 path = dataset.get(name)
                 if isinstance(path, str) and (folder / path).exists():
                     dataset[name] = str(folder / path)
+
+
+def _say_submitted(job_id: str, as_json: bool) -> None:
+    """On standard error, so that the one document on standard output stays one."""
+    import json
+    import sys
+
+    line = json.dumps({"event": "submitted", "job_id": job_id}) if as_json else f"{job_id} is submitted"
+    print(line, file=sys.stderr, flush=True)
 
 
 def _wait(client: "Client", job_id: str, *, quiet: bool) -> dict[str, Any]:

@@ -50,8 +50,27 @@ def up(
             "offline": offline or None,
         },
     )
-    document = read_document(config) if config else None
-    raise typer.Exit(asyncio.run(until_signalled(_run(settings, _names(only), document, api_key, as_json))))
+    names = _names(only)
+    document = _server_config(config, names) if config else None
+    raise typer.Exit(asyncio.run(until_signalled(_run(settings, names, document, api_key, as_json))))
+
+
+def _server_config(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """The document in `path`. Raises `InvalidInput` naming the file and each wrong field, before anything starts."""
+    from pydantic import ValidationError
+
+    from services.kernel.errors import InvalidInput
+    from services.serving.config import ServerConfig
+
+    if "serving" not in names:
+        raise InvalidInput("--config is for the serving service, which --only leaves out")
+    document = read_document(path)
+    try:
+        ServerConfig.model_validate(document)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InvalidInput(f"{path} is no server configuration: {wrong}") from error
+    return document
 
 
 def _names(only: str | None) -> tuple[str, ...]:
@@ -84,10 +103,13 @@ async def _run(
     with download_progress("Apache Kafka") as progress:
         cluster = LocalCluster(settings, only=names, tell=tell, progress=progress)
         async with cluster:
+            applied = None
             if document is not None:
                 async with AsyncClient(cluster.url, api_key=api_key) as client:
-                    await client.set_serving_config(document)
+                    applied = await client.set_serving_config(document)
             _say_up(settings, cluster, as_json)
+            if applied is not None:
+                _say_applied(applied, as_json)
             await asyncio.Event().wait()
     return 0
 
@@ -123,3 +145,15 @@ def _say_up(settings: "LocalSettings", cluster: Any, as_json: bool) -> None:
         return
     print(f"\nTrimtab is up: {facts['url']}   (page and API; Ctrl-C stops everything)")
     print(f"  metrics {facts['metrics']}   Kafka {facts['kafka']}   data {facts['data_dir']}", flush=True)
+
+
+def _say_applied(applied: dict[str, Any], as_json: bool) -> None:
+    import json
+
+    if as_json:
+        print(json.dumps({"event": "config", **applied}), flush=True)
+        return
+    given = ", ".join(f"{name} {value}" for name, value in applied.items() if name != "not_built")
+    print(f"  server configuration applied: {given}", flush=True)
+    for missing in applied["not_built"]:
+        print(f"  not built: {missing}", flush=True)

@@ -16,8 +16,12 @@ from trimtab.cli.options import split_reference
 from trimtab.cli.output import sparkline
 from trimtab.cli.root import COMMANDS, app
 from trimtab.cli.rows import read_rows, typed
-from trimtab.errors import InvalidInput, TrimtabError
+from trimtab.cli.up import _say_applied
+from trimtab.client import Client
+from trimtab.errors import InvalidInput, NotFound, TrimtabError, Unavailable
+from trimtab.local.errors import LocalError
 from trimtab.local.ports import free_ports
+from trimtab.served import serving_version
 
 
 @pytest.fixture
@@ -119,6 +123,7 @@ def test_a_failed_job_that_was_waited_for_is_exit_status_1(installation: Install
     done = _run("train", str(job), "--wait", url=installation.url)
     assert done.exit_code == 1
     assert "no such file" in done.stdout
+    assert done.stderr.splitlines()[0] == "job-1 is submitted"
 
 
 def test_a_file_is_predicted_in_the_types_of_the_signature(installation: Installation, tmp_path: Path) -> None:
@@ -138,10 +143,114 @@ def test_a_file_is_predicted_in_the_types_of_the_signature(installation: Install
     rows.write_text("x,port,n,truth\n1.5,80,3,dos\n,443,4,normal\n")
     done = _run("predict", "m", "--file", str(rows), "--labels", "truth", "--json", url=installation.url)
     assert json.loads(done.stdout)["accuracy"] == 0.5
-    _, batch, labels = installation.asked
+    *_, batch, labels = installation.asked
     assert batch.document["inputs"] == [{"x": 1.5, "port": "80", "n": 3}, {"x": None, "port": "443", "n": 4}]
     sent = [{"prediction_id": "a-0", "label": "dos"}, {"prediction_id": "a-1", "label": "normal"}]
     assert labels.document == {"model_id": "m", "labels": sent}
+
+
+def _deployed(installation: Installation, *classes: str) -> None:
+    routes = [{"version": "1.0.0", "weight": 90}, {"version": "1.1.0", "weight": 10}]
+    installation.answer("GET", "/mlops/deployments/m", {"model_id": "m", "routes": routes})
+    for version, known in (("1.0.0", classes[:-1]), ("1.1.0", classes)):
+        installation.answer("GET", f"/mlops/models/m/{version}", {"signature": {"classes": known}})
+
+
+def test_labels_that_the_model_does_not_know_are_refused_before_anything_is_sent(
+    installation: Installation, tmp_path: Path
+) -> None:
+    _deployed(installation, "dos", "normal", "u2r")
+    rows = tmp_path / "rows.csv"
+    rows.write_text("prediction_id,x,label\na-0,1,u2r\na-1,1,neptune\na-2,1,smurf\n")
+    for command in (("predict", "m", "--file", str(rows), "--labels", "label"), ("labels", "send", "m", str(rows))):
+        with pytest.raises(InvalidInput, match=r"'neptune', 'smurf'; its classes are dos, normal, u2r"):
+            _run(*command, url=installation.url)
+    assert {asked.method for asked in installation.asked} == {"GET"}
+
+
+def test_labels_that_the_model_knows_are_sent_a_whole_number_as_its_class(
+    installation: Installation, tmp_path: Path
+) -> None:
+    _deployed(installation, "1", "2", "3")
+    installation.answer("POST", "/mlops/labels", {"accepted": 2}, 202)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prediction_id": "a-0", "label": 3.0}\n{"prediction_id": "a-1", "label": "1"}\n')
+    assert json.loads(_run("labels", "send", "m", str(rows), "--json", url=installation.url).stdout)["sent"] == 2
+
+
+@pytest.mark.parametrize("content", ["", "prediction_id,label,x\n"])
+def test_a_file_without_rows_is_refused(installation: Installation, tmp_path: Path, content: str) -> None:
+    installation.answer("GET", "/v2/models/m", {"inputs": [{"name": "x", "datatype": "FP32"}]})
+    rows = tmp_path / "rows.csv"
+    rows.write_text(content)
+    for command in (("predict", "m", "--file", str(rows)), ("labels", "send", "m", str(rows))):
+        with pytest.raises(InvalidInput, match="holds no rows"):
+            _run(*command, url=installation.url)
+
+
+def test_the_version_that_serves_has_the_most_traffic(installation: Installation) -> None:
+    _deployed(installation, "dos", "normal")
+    with Client(installation.url) as client:
+        assert serving_version(client, "m") == "1.0.0"
+        with pytest.raises(NotFound, match="name the version, n:VERSION"):
+            serving_version(client, "n")
+        installation.answer("GET", "/mlops/deployments/m", {"model_id": "m", "routes": []})
+        with pytest.raises(NotFound, match="nothing of m is deployed"):
+            serving_version(client, "m")
+
+
+@pytest.mark.parametrize("command", [("topics",), ("topics", "apply"), ("dlq", "list"), ("why", "m:1.0.0")])
+def test_a_silent_broker_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]) -> None:
+    monkeypatch.delenv("TRIMTAB_KAFKA_BOOTSTRAP", raising=False)
+    port = free_ports(1)[0]
+    monkeypatch.setenv("TRIMTAB_BROKER_PORT", str(port))
+    with pytest.raises(Unavailable, match=rf"at 127\.0\.0\.1:{port}: .*--kafka or TRIMTAB_KAFKA_BOOTSTRAP"):
+        _run(*command)
+
+
+def test_a_broker_without_a_port_is_refused() -> None:
+    with pytest.raises(TrimtabError, match="HOST:PORT"):
+        _run("topics", "--kafka", "here")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("up", "--offline", "--data-dir", "FILE"),
+        ("schemas", "export", "FILE"),
+        ("fetch-broker", "FILE"),
+        ("keys", "create", "--admin"),
+    ],
+)
+def test_a_folder_that_is_none_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setenv("TRIMTAB_DATA_DIR", str(file))
+    with pytest.raises(LocalError, match=rf"{file} can't be"):
+        _run(*(str(file) if word == "FILE" else word for word in command))
+
+
+def test_a_wrong_server_configuration_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    config = tmp_path / "server.yaml"
+    config.write_text("maxModelsInMemory: many\nmaxModles: 3\n")
+    data = tmp_path / "data"
+    with pytest.raises(InvalidInput, match=r"server\.yaml is no server configuration: .*maxModles"):
+        _run("up", "--config", str(config), "--data-dir", str(data))
+    with pytest.raises(InvalidInput, match="serving"):
+        _run("up", "--config", str(config), "--data-dir", str(data), "--only", "registry")
+    assert not data.exists()
+
+
+def test_an_applied_server_configuration_says_what_is_not_built(capsys: pytest.CaptureFixture[str]) -> None:
+    applied = {"max_models_in_memory": 3, "not_built": ["cacheTTL: predictions are not cached in this release"]}
+    _say_applied(applied, as_json=False)
+    told = capsys.readouterr().out
+    assert "applied: max_models_in_memory 3" in told
+    assert "not built: cacheTTL" in told
+    _say_applied(applied, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"event": "config", **applied}
 
 
 @pytest.mark.parametrize("arguments", [(), ("--input", "{}", "--file", "x.csv")])
