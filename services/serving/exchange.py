@@ -28,6 +28,9 @@ from services.serving.served import Answer
 JSON = b"application/json"
 OCTETS = b"application/octet-stream"
 
+LARGE_BODY_BYTES = 256 << 10
+"""A body larger than this is read in a thread: decoding it would hold the event loop for milliseconds."""
+
 Headers = list[tuple[bytes, bytes]]
 Encode = Callable[[int, TrimtabError], tuple[int, bytes, bytes]]
 """(HTTP status, error) -> status, media type and body of the answer."""

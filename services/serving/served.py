@@ -168,6 +168,11 @@ class ServedVersion:
                 self.measures.failed(error.code)
                 pending.future.set_exception(copy(error))
 
+    @property
+    def closed(self) -> bool:
+        """Whether the runtime was freed: nothing is answered any more."""
+        return self._closed
+
     def close(self) -> None:
         """Free the runtime. The batcher must be idle."""
         self._closed = True
