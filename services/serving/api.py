@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from services.kernel.bus.probe import BrokerProbe
 from services.kernel.errors import NotFound
 from services.kernel.http.api import Admin, Reader
 from services.kernel.http.problems import MethodNotAllowed
@@ -45,9 +46,12 @@ async def put_config(config: ServerConfig, request: Request, _: Admin) -> dict[s
 
 @own.get("/mlops/health", summary="Every service's state")
 async def health(request: Request) -> JSONResponse:
-    """200 when every service is ready, else 503; names what each waits for."""
+    """200 when every service is ready and Kafka answers, else 503; names what each waits for."""
     service: Service = request.app.state.service
-    answers = await asyncio.gather(*(_gateway(request).fetch(name, "/readyz") for name in OTHERS))
+    broker: BrokerProbe = service.state["broker"]
+    broker_answers, answers = await asyncio.gather(
+        broker.answers(), asyncio.gather(*(_gateway(request).fetch(name, "/readyz") for name in OTHERS))
+    )
     waiting = service.waiting_for()
     services: dict[str, Any] = {"serving": {"status": "waiting" if waiting else "ready", "waiting_for": waiting}}
     for name, answer in zip(OTHERS, answers, strict=True):
@@ -59,8 +63,9 @@ async def health(request: Request) -> JSONResponse:
                 "status": document.get("status", "unknown"),
                 "waiting_for": document.get("waiting_for", []),
             }
-    healthy = all(state["status"] == "ready" for state in services.values())
-    body = {"status": "healthy" if healthy else "degraded", "services": services}
+    kafka = {"status": "ready" if broker_answers else "down", "bootstrap": service.settings.kafka_bootstrap}
+    healthy = all(state["status"] == "ready" for state in (*services.values(), kafka))
+    body = {"status": "healthy" if healthy else "degraded", "services": services, "kafka": kafka}
     return JSONResponse(body, status_code=200 if healthy else 503)
 
 

@@ -12,6 +12,7 @@ from schemas.envelope import Envelope, new_id, to_headers
 from schemas.events import Scope
 from schemas.predictions import PredictionBatch
 from schemas.topics import topic_of
+from services.kernel.bus.probe import BrokerProbe
 from services.kernel.bus.producer import Producer
 from services.kernel.bus.table_reader import TableReader
 from services.kernel.http.api import create_api
@@ -115,7 +116,9 @@ def build(settings: ServingSettings) -> Service:
     catalog = Catalog(budget)
     pool = Pool(settings, open_store(settings), catalog, budget, shipper, read_config(settings))
     service.state |= {"pool": pool, "gateway": service.gateway, "config_file": settings.config_file, "catalog": catalog}
+    service.state["broker"] = BrokerProbe(settings)
     table = TableReader(settings, "deployments", listener("deployments", pool))
+    catalog.known = table.caught_up.is_set
     for part in (
         service.gateway,
         _Logs(settings, shipper),

@@ -44,17 +44,21 @@ class Catalog:
         """Models that are wanted and do not answer yet, with the reason."""
         self.bring: Callable[[str], Awaitable[None]] = _nothing_to_bring
         """Loads a model that is wanted and not in memory. Raises `NotFound` and `Unavailable`."""
+        self.known: Callable[[], bool] = lambda: True
+        """Whether all that is wanted has been heard of; until then a model that is not there may yet come."""
         self._budget = budget
         self._shadows: set[asyncio.Future[Answer]] = set()
         self.shadows_skipped = 0
 
     def deployed(self, model_id: str) -> Deployed:
-        """The model's deployment. Raises `NotFound`, or `Unavailable` while it is loading."""
+        """The model's deployment. Raises `NotFound`, or `Unavailable` while it is loading or nothing is known yet."""
         found = self.models.get(model_id)
         if found is not None:
             return found
         if model_id in self.loading:
             raise Unavailable(f"the model {model_id!r} does not answer yet: {self.loading[model_id]}")
+        if not self.known():
+            raise Unavailable("this server has just started and is still reading what is deployed; try again")
         raise NotFound(f"no model {model_id[:128]!r} is deployed here")
 
     def choose(self, model_id: str, version: str | None, key: str | None) -> Chosen:

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.serving.conftest import Cluster
+from tests.integration.serving.conftest import Cluster, Replica
 from tests.integration.serving.test_service import ids_in_topic, predict
 from tests.waiting import until
 from trimtab.local.broker import LocalBroker
@@ -30,6 +30,16 @@ def topic_prefix() -> str:
     return ""
 
 
+async def kafka_is(status: str, client: httpx.AsyncClient, replica: Replica) -> None:
+    """The health page says so; it may remember what it said for two seconds."""
+
+    async def said() -> bool:
+        document = (await client.get(f"{replica.url}/mlops/health")).json()
+        return bool(document["kafka"]["status"] == status)
+
+    await until(said, 20, f"the health page says that Kafka is {status}")
+
+
 async def test_answers_go_on_and_the_log_drains_later(
     broker: LocalBroker, cluster: Cluster, client: httpx.AsyncClient
 ) -> None:
@@ -37,9 +47,11 @@ async def test_answers_go_on_and_the_log_drains_later(
     replica = cluster.start()
     await replica.ready(client)
     before = [(await predict(client, replica))["prediction_id"] for _ in range(20)]
+    await kafka_is("ready", client, replica)
     await asyncio.to_thread(broker.stop)
     during = [(await predict(client, replica))["prediction_id"] for _ in range(200)]
     assert (await client.get(f"{replica.url}/readyz")).status_code == 200
+    await kafka_is("down", client, replica)
     await asyncio.to_thread(broker.start)
     after = [(await predict(client, replica))["prediction_id"] for _ in range(20)]
 
@@ -47,6 +59,7 @@ async def test_answers_go_on_and_the_log_drains_later(
         return set(before + during + after) <= set(await ids_in_topic(cluster))
 
     await until(everything_has_arrived, 60, "every answered row in the topic")
+    await kafka_is("ready", client, replica)
     found = await ids_in_topic(cluster)
     assert len(found) == len(set(found)) == 240
     assert await replica.terminate() == 0

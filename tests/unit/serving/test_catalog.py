@@ -124,3 +124,12 @@ async def test_an_unloaded_version_is_unavailable(plane: Plane) -> None:
     plane.catalog.models["vector"].versions["1.0.0"].close()
     status, answer = await predict(plane, model_id="vector")
     assert (status, answer["code"]) == (503, "unavailable")
+
+
+async def test_before_the_deployments_are_known_nothing_is_said_to_be_missing(plane: Plane) -> None:
+    plane.catalog.known = lambda: False
+    assert (await predict(plane, model_id="vector", input={"x": [1, 2, 3, 4]}))[0] == 200
+    status, answer = await predict(plane)
+    assert (status, answer["code"]) == (503, "unavailable")
+    plane.catalog.known = lambda: True
+    assert (await predict(plane))[0] == 404
