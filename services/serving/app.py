@@ -129,13 +129,14 @@ def build(settings: ServingSettings) -> Service:
         service.add(part)
     authorize = _authorizer(service)
     service.app = DataPlane(
-        PredictApi(catalog, authorize, settings.serving_request_rows),
+        PredictApi(catalog, authorize, settings.serving_request_rows, settings.serving_string_bytes),
         ProtocolV2(
             catalog,
             authorize,
             server_name=settings.serving_server_name,
             ready=lambda: not service.waiting_for(),
             open_health=settings.serving_open_health,
+            string_bytes=settings.serving_string_bytes,
         ),
         authorize,
         service.gate,

@@ -7,7 +7,7 @@ values (`schemas.features`), integers written as `3.0`, and NaN, which is not JS
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -21,6 +21,9 @@ from services.serving.runtime import Array
 Policy = Literal["reject", "flag"]
 """What an unexpected feature is: `reject` an error, `flag` left out. Both ways it is counted as schema skew. A feature
 that is missing without being nullable, or of a wrong type, is always an error."""
+
+DEFAULT_STRING_BYTES = 64 << 10
+"""Longest text of a string feature, where the settings say nothing else."""
 
 _MOST_PROBLEMS = 10
 _INTEGER_RANGE = {
@@ -48,6 +51,8 @@ class RowReader:
     def __init__(self, signature: Signature, policy: Policy, on_skew: Callable[[str], None]) -> None:
         self._features = signature.inputs
         self._names = frozenset(feature.name for feature in signature.inputs)
+        self.texts = tuple((i, f) for i, f in enumerate(signature.inputs) if f.dtype is DType.STRING)
+        """The string features, with their places in a row."""
         self._policy = policy
         self._on_skew = on_skew
         self._needs_care = not signature.is_tabular or any(
@@ -155,6 +160,23 @@ def tensor(feature: Feature, values: object, rows: int | None = None) -> Array:
         return _tensor(feature, values, feature.shape if rows is None else (rows, *feature.shape))
     except _Misfit as misfit:
         raise InvalidInput(f"input {feature.name!r} {misfit}", features={feature.name: str(misfit)}) from misfit
+
+
+def check_texts(feature: Feature, values: Iterable[object], limit_bytes: int) -> None:
+    """Raise `InvalidInput` naming the feature for a text that is longer than `limit_bytes` in UTF-8, or holds NUL.
+
+    Validated texts end up in logs, tables and drift reports: what no category is ever called is not let in.
+    """
+    for value in values:
+        if not isinstance(value, str):
+            continue
+        if len(value) * 4 > limit_bytes and len(value.encode()) > limit_bytes:
+            problem = f"is longer than {limit_bytes} bytes: see TRIMTAB_SERVING_STRING_BYTES"
+        elif "\0" in value:
+            problem = "holds a NUL character"
+        else:
+            continue
+        raise InvalidInput(f"feature {feature.name[:100]!r} {problem}", features={feature.name[:100]: problem})
 
 
 def _fast_type(feature: Feature) -> Any:

@@ -5,19 +5,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from services.kernel.errors import InvalidInput, NotBuilt, TooLarge, TrimtabError
 from services.serving.catalog import Catalog, Chosen
 from services.serving.columns import Row
 from services.serving.exchange import PROBLEM, Exchange
-from services.serving.inputs import load_leniently
+from services.serving.inputs import DEFAULT_STRING_BYTES, check_texts, load_leniently
 from services.serving.served import Answer, ServedVersion
 
 Authorize = Callable[[str | None, str, str | None], None]
 """(Authorization header, scope, model id) -> None, or raises `Unauthenticated` or `Forbidden`."""
 
 
-class _Options(msgspec.Struct, kw_only=True):
+class _Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What both requests may say beside the input, in either spelling."""
 
     model_id: str | None = None
@@ -80,10 +81,13 @@ _encode = msgspec.json.Encoder().encode
 class PredictApi:
     """The two routes over a catalog."""
 
-    def __init__(self, catalog: Catalog, authorize: Authorize, max_rows: int) -> None:
+    def __init__(
+        self, catalog: Catalog, authorize: Authorize, max_rows: int, string_bytes: int = DEFAULT_STRING_BYTES
+    ) -> None:
         self._catalog = catalog
         self._authorize = authorize
         self._max_rows = max_rows
+        self._string_bytes = string_bytes
 
     async def predict(self, exchange: Exchange) -> None:
         """Answer one row. Raises `TrimtabError`."""
@@ -101,7 +105,7 @@ class PredictApi:
         if options.model not in self._catalog.models:
             await self._catalog.bring(options.model)
         chosen = self._choose(exchange, options, given)
-        row = _row(chosen.served, given, "")
+        row = self._row(chosen.served, given, "")
         answer = await self._ask(exchange, chosen, (row,), started, options.timeout_seconds)
         await exchange.answer(_encode(_answers(answer, started)[0]))
 
@@ -128,9 +132,22 @@ class PredictApi:
         if len(given) > self._max_rows:
             raise TooLarge(f"inputs has {len(given)} rows; at most {self._max_rows} are taken in one request")
         chosen = self._choose(exchange, options, given[0])
-        rows = [_row(chosen.served, value, f"inputs[{i}]: ") for i, value in enumerate(given)]
+        rows = [self._row(chosen.served, value, f"inputs[{i}]: ") for i, value in enumerate(given)]
         answer = await self._ask(exchange, chosen, rows, started, options.timeout_seconds)
         await exchange.answer(_encode(_BatchAnswer(_answers(answer, started))))
+
+    def _row(self, served: ServedVersion, given: object, where: str) -> Row:
+        reader = served.reader
+        try:
+            row = reader.read(given) if isinstance(given, msgspec.Raw) else reader.read_value(given)
+            for place, feature in reader.texts:
+                value = row[place]
+                check_texts(feature, value.flat if isinstance(value, np.ndarray) else (value,), self._string_bytes)
+        except TrimtabError as error:
+            served.measures.failed(error.code)
+            error.detail = where + error.detail
+            raise
+        return row
 
     def _choose(self, exchange: Exchange, options: _Options, given: object) -> Chosen:
         model_id = options.model
@@ -170,19 +187,14 @@ def _slowly(body: bytes, field: str, error: Exception) -> tuple[_Options, Any]:
     if field not in document:
         raise InvalidInput(f"the request lacks the field {field!r}") from error
     given = document.pop(field)
+    unknown = [name for name in document if name not in _Options.__struct_fields__]
+    if unknown:
+        named = ", ".join(repr(name[:100]) for name in unknown[:10])
+        raise InvalidInput(f"the request has fields that are not read here: {named}") from error
     try:
         return msgspec.convert(document, _Options), given
     except msgspec.ValidationError as wrong:
         raise InvalidInput(f"the request does not fit: {wrong}") from wrong
-
-
-def _row(served: ServedVersion, given: object, where: str) -> Row:
-    try:
-        return served.reader.read(given) if isinstance(given, msgspec.Raw) else served.reader.read_value(given)
-    except TrimtabError as error:
-        served.measures.failed(error.code)
-        error.detail = where + error.detail
-        raise
 
 
 def _feature_text(given: object, feature: str) -> str | None:

@@ -20,7 +20,7 @@ from services.serving import tensors
 from services.serving.catalog import Catalog, Chosen
 from services.serving.columns import Columns
 from services.serving.exchange import JSON, OCTETS, Exchange
-from services.serving.inputs import Malformed, load_leniently
+from services.serving.inputs import DEFAULT_STRING_BYTES, Malformed, check_texts, load_leniently
 from services.serving.predict_api import Authorize
 from services.serving.runtime import Array, RuntimeFailed
 from services.serving.served import Answer, ServedVersion
@@ -101,12 +101,14 @@ class ProtocolV2:
         server_name: str,
         ready: Callable[[], bool],
         open_health: bool = True,
+        string_bytes: int = DEFAULT_STRING_BYTES,
     ) -> None:
         self._catalog = catalog
         self._authorize = authorize
         self._server_name = server_name
         self._ready = ready
         self._open_health = open_health
+        self._string_bytes = string_bytes
         self._infer_paths: dict[str, tuple[str, str | None]] = {}
 
     async def handle(self, exchange: Exchange) -> None:
@@ -203,7 +205,7 @@ class ProtocolV2:
             await self._catalog.bring(model)
         chosen = self._choose(exchange, model, version, request)
         try:
-            columns = _columns(chosen.served, request, binary)
+            columns = _columns(chosen.served, request, binary, self._string_bytes)
             wanted = _wanted(chosen.served, request)
         except TrimtabError as error:
             chosen.served.measures.failed(error.code)
@@ -277,7 +279,9 @@ def _read(exchange: Exchange, body: bytes) -> "tuple[_Request | _SlowRequest, me
             raise Malformed("the JSON is nested too deeply") from refused or error
 
 
-def _columns(served: ServedVersion, request: "_Request | _SlowRequest", binary: memoryview) -> Columns:
+def _columns(
+    served: ServedVersion, request: "_Request | _SlowRequest", binary: memoryview, string_bytes: int
+) -> Columns:
     features = served.features
     arrays: dict[str, Array] = {}
     rows = 0
@@ -306,6 +310,9 @@ def _columns(served: ServedVersion, request: "_Request | _SlowRequest", binary: 
         raise InvalidInput(f"{len(binary)} bytes of binary data belong to no input")
     if not rows:
         raise InvalidInput("inputs is empty: send at least one tensor")
+    for _, feature in served.reader.texts:
+        if feature.name in arrays:
+            check_texts(feature, arrays[feature.name].flat, string_bytes)
     if len(arrays) == len(features):
         ordered = [arrays[name] for name in features]
     else:

@@ -28,6 +28,8 @@ class ServingSettings(Settings):
     """Rows that may wait for one version before requests are refused with 503."""
     serving_request_rows: int = Field(default=10_000, ge=1)
     """Most rows of one request."""
+    serving_string_bytes: int = Field(default=64 << 10, ge=1)
+    """Longest text of a string feature, in UTF-8."""
     serving_linger_seconds: float = Field(default=1.0, ge=0, le=60)
     """How long a stopping process still answers what open connections send, asking them to close."""
 

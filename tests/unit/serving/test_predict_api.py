@@ -74,6 +74,11 @@ async def test_batch_answers_in_order_with_ids_that_count_up(plane: Plane) -> No
         ({"model_id": "table", "input": {**ROW, "duration": 1e39}}, 422, "duration"),
         ({"model_id": "table", "input": {**ROW, "service": 5}}, 422, "service"),
         ({"model_id": "table", "input": {**ROW, "service": "\ud800"}}, 422, "service"),
+        ({"model_id": "table", "input": {**ROW, "service": "x" * (1 << 20)}}, 422, "service"),
+        ({"model_id": "table", "input": {**ROW, "service": "é" * 32769}}, 422, "service"),
+        ({"model_id": "table", "input": {**ROW, "service": "ht\0tp"}}, 422, "service"),
+        ({"model_id": "table", "input": ROW, "versoin": "1.0.0"}, 422, "versoin"),
+        (b'{"model_id": "table", "input": {"duration": NaN}, "versoin": "1.0.0"}', 422, "versoin"),
         ({"model_id": "table", "input": [1, 2]}, 422, "object"),
         ({"model_id": "table"}, 422, "input"),
         ({"input": ROW}, 422, "modelId"),
@@ -100,9 +105,20 @@ async def test_bad_input_is_refused_by_name(plane: Plane, body: Any, status: int
     assert answer["code"]
 
 
+async def test_a_text_as_long_as_allowed_is_taken(plane: Plane) -> None:
+    status, _ = await ask(plane, {"model_id": "table", "input": {**ROW, "service": "é" * 32768}})
+    assert status == 200
+
+
 async def test_an_integer_written_as_a_float_is_taken(plane: Plane) -> None:
     status, _ = await ask(plane, {"model_id": "table", "input": {**ROW, "count": 3.0}})
     assert status == 200
+
+
+async def test_an_unknown_field_of_a_batch_is_named(plane: Plane) -> None:
+    body = {"modelId": "number", "inputs": [{"a": 1, "b": 1}], "timeoutMs": 1000, "top_k": 3}
+    status, answer = await ask(plane, body, "/mlops/predict/batch")
+    assert (status, "top_k" in answer["detail"], "timeoutMs" in answer["detail"]) == (422, True, False)
 
 
 async def test_a_bad_row_of_a_batch_is_named_by_its_place(plane: Plane) -> None:

@@ -81,6 +81,17 @@ async def test_binary_strings(plane: Plane) -> None:
         assert answer.status_code == status, answer.text
 
 
+@pytest.mark.parametrize("text", ["x" * 65537, "ht\0tp"])
+async def test_a_text_too_long_or_with_nul_is_refused_by_name(plane: Plane, text: str) -> None:
+    inputs = [
+        {"name": "duration", "shape": [1, 1], "datatype": "FP32", "data": [0.5]},
+        {"name": "service", "shape": [1, 1], "datatype": "BYTES", "data": [text]},
+        {"name": "count", "shape": [1, 1], "datatype": "INT64", "data": [3]},
+    ]
+    status, answer = await infer(plane, {"inputs": inputs}, "table")
+    assert (status, "'service'" in answer["error"]) == (400, True)
+
+
 @pytest.mark.parametrize(
     "body",
     [
