@@ -30,6 +30,11 @@ SPOOL_BYTES = Gauge("trimtab_monitor_spool_bytes", "Size of the spool of raw pre
 SPOOL_LOST = Counter(
     "trimtab_monitor_spool_lost_blocks_total", "Counted blocks whose raw rows could not be kept or read"
 )
+RESTARTED = Counter(
+    "trimtab_monitor_partition_restarts_total",
+    "Partitions read from their beginning because the topic ends before the saved offset",
+    ["partition"],
+)
 BURIED = Counter(
     "trimtab_monitor_dead_letters_total", "Records of predictions sent to the dead-letter topic", ["reason"]
 )

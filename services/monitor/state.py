@@ -116,6 +116,16 @@ def save(
     return after
 
 
+def restart(connection: sa.Connection, partition: int, old: int, new: int) -> None:
+    """Move the offset from `old` to `new`, for a topic that was made anew; watermarks still tell what was counted.
+
+    The ids that were made of offsets name other records now: they are forgotten. Raises `Fenced`.
+    """
+    _move_offset(connection, partition, old, new)
+    table = tables.foreign_ids
+    connection.execute(table.delete().where(table.c.prediction_id.startswith(f"predictions/{partition}/")))
+
+
 def known_ids(connection: sa.Connection, model_id: str, ids: Sequence[str]) -> set[str]:
     """Which of `ids` were counted already."""
     table, found = tables.foreign_ids, set[str]()

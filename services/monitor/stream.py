@@ -9,6 +9,8 @@ offsets, seeks and resumes.
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 from services.kernel.bus.dead_letters import bury
 from services.kernel.bus.group import GroupMember, Progress
@@ -63,13 +65,10 @@ class PredictionStream(GroupMember):
 
     async def assigned(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         """Load the partitions' states; their offsets are the ones to start from."""
-        places = {}
         async with self._turn:
             for partition in partitions:
-                loaded = await self._load(partition.number)
-                if loaded.next_offset is not None:
-                    places[partition] = loaded.next_offset
-        return places
+                await self._load(partition.number)
+            return await self._places(partitions)
 
     async def revoked(self, partitions: Sequence[Partition]) -> None:
         """Forget the partitions' states."""
@@ -81,9 +80,7 @@ class PredictionStream(GroupMember):
     async def process(self, batches: Mapping[Partition, list[Record]]) -> Mapping[Partition, Progress]:
         """Count the records of one poll."""
         async with self._turn:
-            return {
-                partition: await self._partition(partition.number, records) for partition, records in batches.items()
-            }
+            return {partition: await self._partition(partition, records) for partition, records in batches.items()}
 
     async def close_due_windows(self) -> None:
         """Close the windows that are old enough: traffic may have stopped."""
@@ -126,12 +123,50 @@ class PredictionStream(GroupMember):
         for number in list(self._states):
             await self._load(number)
 
-    async def _partition(self, number: int, records: list[Record]) -> Progress:
+    async def _places(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Where to read on; at the beginning of a topic that ends before the saved offset: it was made anew.
+
+        Raises `Unavailable`, and `Fenced` when somebody else has moved a partition on.
+        """
+        saved = {
+            partition: offset
+            for partition in partitions
+            if (offset := self._states[partition.number].next_offset) is not None
+        }
+        if not saved:
+            return {}
+        for partition, (first, end) in (await self.offsets_of(list(saved))).items():
+            number, offset = partition.number, saved[partition]
+            if offset < first:
+                log.error("records_expired_uncounted", partition=number, next_offset=offset, first_offset=first)
+            if offset <= end:
+                continue
+            await self._work.db.write(partial(state.restart, partition=number, old=offset, new=first))
+            self._states[number] = replace(self._states[number], next_offset=first)
+            saved[partition] = first
+            metrics.RESTARTED.labels(number).inc()
+            log.error("topic_made_anew", partition=number, next_offset=offset, end_offset=end, read_from=first)
+        return saved
+
+    async def _all_behind(self, partition: Partition) -> Progress:
+        """All records of a poll lie before the saved offset: a fence reloaded us, or the topic was made anew."""
+        number = partition.number
+        try:
+            return Progress((await self._places([partition]))[partition])
+        except Unavailable as error:
+            log.warning("partition_waits", partition=number, error=error.detail)
+        except state.Fenced as error:
+            log.warning("fenced", partition=number, error=error.detail)
+            await self._load_all()
+        return Progress(self._states[number].next_offset or 0, PAUSE_SECONDS)
+
+    async def _partition(self, partition: Partition, records: list[Record]) -> Progress:
+        number = partition.number
         held = self._states[number]
-        if held.next_offset is not None and records[0].offset < held.next_offset:  # counted before a fence reloaded us
+        if held.next_offset is not None and records[0].offset < held.next_offset:
             records = [record for record in records if record.offset >= held.next_offset]
             if not records:
-                return Progress(held.next_offset)
+                return await self._all_behind(partition)
         try:
             staged = await asyncio.to_thread(self._intake.take, held, self._others(number), records)
             for failure in staged.dead:

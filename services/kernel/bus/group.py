@@ -27,7 +27,7 @@ from prometheus_client import Gauge
 
 from services.kernel.bus.connection import UNREADABLE, client_options, is_passing, to_record
 from services.kernel.bus.record import Partition, Record
-from services.kernel.errors import TrimtabError
+from services.kernel.errors import TrimtabError, Unavailable
 from services.kernel.settings import Settings
 from services.kernel.telemetry import get_logger
 
@@ -74,6 +74,18 @@ class GroupMember(ABC):
 
     async def revoked(self, partitions: Sequence[Partition]) -> None:  # noqa: B027 - a hook, empty by default
         """These partitions are somebody else's from now on."""
+
+    async def offsets_of(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
+        """(first, end) of what each partition holds now; `end` is the next record's. Raises `Unavailable`."""
+        if self._consumer is None:
+            raise Unavailable(f"the consumer group {self.group} is not connected")
+        tps = {partition: TopicPartition(partition.topic, partition.number) for partition in partitions}
+        try:
+            first = await self._consumer.beginning_offsets(list(tps.values()))
+            end = await self._consumer.end_offsets(list(tps.values()))
+        except KafkaError as error:
+            raise Unavailable(f"Kafka does not tell its offsets: {error!r}") from error
+        return {partition: (first[tp], end[tp]) for partition, tp in tps.items()}
 
     # life ---------------------------------------------------------------------------------------------------------
 
@@ -231,6 +243,7 @@ class GroupMember(ABC):
 
     async def _on_assigned(self, consumer: AIOKafkaConsumer, tps: set[TopicPartition]) -> None:
         consumer.pause(*tps)
+        self._consumer = consumer  # the first assignment comes before `start` returns
         pause_seconds = 0.2
         while True:
             try:

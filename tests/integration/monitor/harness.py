@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pyarrow as pa
+from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.base import Message
 from schemas.baseline import build_baseline
@@ -164,6 +165,23 @@ class Monitor:
     def create_topics(self) -> None:
         """All topics of the table."""
         asyncio.run(apply_topics(self.settings))
+
+    def make_anew(self, topic: str) -> None:
+        """Delete a topic, and create it again."""
+
+        async def delete() -> None:
+            admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.kafka_bootstrap)
+            await admin.start()
+            try:
+                await admin.delete_topics([self.settings.topic(topic)])
+            finally:
+                await admin.close()
+
+        async def create() -> bool:
+            return (await apply_topics(self.settings))[self.settings.topic(topic)] == "created"
+
+        asyncio.run(delete())
+        until_sync(lambda: asyncio.run(create()), 20.0, "the deleted topic is gone")
 
     def register(self, model_id: str = MODEL, version: str = VERSION, *, publish: bool = True) -> ModelRegistered:
         """Put a version with a baseline of 5,000 rows into the store, and tell."""

@@ -198,3 +198,19 @@ def test_two_monitors_on_postgresql_share_the_work_and_survive_each_other(
         report = one.get(f"/mlops/models/{name}/drift")
         assert sum(window["rows"] for window in report["history"]) == 1000
         assert report["current"]["rows"] == 200
+
+
+def test_a_topic_that_was_made_anew_is_read_from_its_beginning(monitor: Monitor) -> None:
+    random = np.random.default_rng(10)
+    first = batch(random, 0, 50)
+    monitor.publish([first] * 5)
+    monitor.wait(lambda: monitor.model().get("repeated") == 200, "the first rows are counted")
+    assert monitor.stop() == 0
+    monitor.make_anew("predictions")
+    monitor.publish([first, batch(random, 50, 50)])
+    monitor.start()
+    monitor.wait(lambda: monitor.counted() == 100, "the new rows are counted")
+    assert monitor.model()["repeated"] == 250
+    assert "topic_made_anew" in monitor.log.read_text()
+    monitor.publish([batch(random, 100, 50)])
+    monitor.wait(lambda: monitor.counted() == 150, "it goes on")
