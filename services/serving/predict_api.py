@@ -1,5 +1,6 @@
 """`POST /mlops/predict` and `/mlops/predict/batch`: named features in; label, probabilities and prediction id out."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,8 +10,8 @@ import numpy as np
 
 from services.kernel.errors import InvalidInput, NotBuilt, TooLarge, TrimtabError
 from services.serving.catalog import Catalog, Chosen
-from services.serving.columns import Row
-from services.serving.exchange import PROBLEM, Exchange
+from services.serving.columns import Columns, Row
+from services.serving.exchange import LARGE_BODY_BYTES, PROBLEM, Exchange
 from services.serving.inputs import DEFAULT_STRING_BYTES, check_texts, load_leniently
 from services.serving.served import Answer, ServedVersion
 
@@ -105,8 +106,12 @@ class PredictApi:
         if options.model not in self._catalog.models:
             await self._catalog.bring(options.model)
         chosen = self._choose(exchange, options, given)
-        row = self._row(chosen.served, given, "")
-        answer = await self._ask(exchange, chosen, (row,), started, options.timeout_seconds)
+        try:
+            row = self._row(chosen.served, given)
+        except TrimtabError as error:
+            chosen.served.measures.failed(error.code)
+            raise
+        answer = await self._ask(exchange, chosen, 1, (row,), None, started, options.timeout_seconds)
         await exchange.answer(_encode(_answers(answer, started)[0]))
 
     async def predict_batch(self, exchange: Exchange) -> None:
@@ -114,15 +119,8 @@ class PredictApi:
         self._authorize(exchange.authorization, "predict", None)  # before a stranger's body is read
         body = await exchange.body()
         started = time.perf_counter()
-        try:
-            request = _decode_many(body)
-            given: Sequence[object] = request.inputs
-            options: _Options = request
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            options, rows_given = _slowly(body, "inputs", error)
-            if not isinstance(rows_given, list):
-                raise InvalidInput("inputs must be a list of objects") from error
-            given = rows_given
+        large = len(body) > LARGE_BODY_BYTES
+        options, given = await asyncio.to_thread(_read_batch, body) if large else _read_batch(body)
         self._authorize(exchange.authorization, "predict", options.model)
         options.check()
         if options.model not in self._catalog.models:
@@ -131,23 +129,48 @@ class PredictApi:
             raise InvalidInput("inputs is empty: send at least one row")
         if len(given) > self._max_rows:
             raise TooLarge(f"inputs has {len(given)} rows; at most {self._max_rows} are taken in one request")
-        chosen = self._choose(exchange, options, given[0])
-        rows = [self._row(chosen.served, value, f"inputs[{i}]: ") for i, value in enumerate(given)]
-        answer = await self._ask(exchange, chosen, rows, started, options.timeout_seconds)
-        await exchange.answer(_encode(_BatchAnswer(_answers(answer, started))))
+        chosen, rows, columns = await self._converted(exchange, options, given, aside=large)
+        answer = await self._ask(exchange, chosen, len(given), rows, columns, started, options.timeout_seconds)
+        encoded = await asyncio.to_thread(_encode_batch, answer, started) if large else _encode_batch(answer, started)
+        await exchange.answer(encoded)
 
-    def _row(self, served: ServedVersion, given: object, where: str) -> Row:
+    async def _converted(
+        self, exchange: Exchange, options: _Options, given: Sequence[object], *, aside: bool
+    ) -> tuple[Chosen, Sequence[Row] | None, Columns | None]:
+        """The version that answers and the rows as it takes them; `aside`: made to columns in a thread."""
+        while True:
+            chosen = self._choose(exchange, options, given[0])
+            try:
+                if not aside:
+                    return chosen, self._rows(chosen.served, given), None
+                columns = await asyncio.to_thread(self._columns, chosen.served, given)
+            except TrimtabError as error:
+                chosen.served.measures.failed(error.code)
+                raise
+            if not chosen.served.closed:
+                return chosen, None, columns
+            await self._catalog.bring(options.model)  # unloaded or replaced meanwhile
+
+    def _row(self, served: ServedVersion, given: object) -> Row:
         reader = served.reader
-        try:
-            row = reader.read(given) if isinstance(given, msgspec.Raw) else reader.read_value(given)
-            for place, feature in reader.texts:
-                value = row[place]
-                check_texts(feature, value.flat if isinstance(value, np.ndarray) else (value,), self._string_bytes)
-        except TrimtabError as error:
-            served.measures.failed(error.code)
-            error.detail = where + error.detail
-            raise
+        row = reader.read(given) if isinstance(given, msgspec.Raw) else reader.read_value(given)
+        for place, feature in reader.texts:
+            value = row[place]
+            check_texts(feature, value.flat if isinstance(value, np.ndarray) else (value,), self._string_bytes)
         return row
+
+    def _rows(self, served: ServedVersion, given: Sequence[object]) -> list[Row]:
+        rows: list[Row] = []
+        for value in given:
+            try:
+                rows.append(self._row(served, value))
+            except TrimtabError as error:
+                error.detail = f"inputs[{len(rows)}]: {error.detail}"
+                raise
+        return rows
+
+    def _columns(self, served: ServedVersion, given: Sequence[object]) -> Columns:
+        return served.layout.from_rows(self._rows(served, given))
 
     def _choose(self, exchange: Exchange, options: _Options, given: object) -> Chosen:
         model_id = options.model
@@ -156,14 +179,21 @@ class PredictApi:
         return self._catalog.choose(model_id, options.version, key)
 
     async def _ask(
-        self, exchange: Exchange, chosen: Chosen, rows: Sequence[Row], started: float, timeout_seconds: float | None
+        self,
+        exchange: Exchange,
+        chosen: Chosen,
+        count: int,
+        rows: Sequence[Row] | None,
+        columns: Columns | None,
+        started: float,
+        timeout_seconds: float | None,
     ) -> Answer:
         try:
             queued = chosen.served.batcher.busy
-            future = self._catalog.ask(chosen, len(rows), rows, None, started)
+            future = self._catalog.ask(chosen, count, rows, columns, started)
             return await exchange.wait(future, queued=queued, timeout_seconds=timeout_seconds)
         except TrimtabError as error:
-            return await self._catalog.fall_back(chosen, error, len(rows), rows, None, started)
+            return await self._catalog.fall_back(chosen, error, count, rows, columns, started)
 
 
 def encode_problem(status: int, error: TrimtabError) -> tuple[int, bytes, bytes]:
@@ -177,6 +207,18 @@ def encode_problem(status: int, error: TrimtabError) -> tuple[int, bytes, bytes]
         **error.facts,
     }
     return status, PROBLEM, _encode(document)
+
+
+def _read_batch(body: bytes) -> tuple[_Options, Sequence[object]]:
+    """The request's options and its rows as they came."""
+    try:
+        request = _decode_many(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        options, given = _slowly(body, "inputs", error)
+        if not isinstance(given, list):
+            raise InvalidInput("inputs must be a list of objects") from error
+        return options, given
+    return request, request.inputs
 
 
 def _slowly(body: bytes, field: str, error: Exception) -> tuple[_Options, Any]:
@@ -201,6 +243,10 @@ def _feature_text(given: object, feature: str) -> str | None:
     document = load_leniently(bytes(given)) if isinstance(given, msgspec.Raw) else given
     value = document.get(feature) if isinstance(document, dict) else None
     return None if value is None else str(value)
+
+
+def _encode_batch(answer: Answer, started: float) -> bytes:
+    return _encode(_BatchAnswer(_answers(answer, started)))
 
 
 def _answers(answer: Answer, started: float) -> list[PredictAnswer]:

@@ -6,6 +6,7 @@ rows after it count up), `route` and, when it happened, `fallback`. Errors are `
 Source: Open Inference Protocol V2 (KServe), and Triton's binary tensor data extension.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ from services.kernel.http.problems import MethodNotAllowed
 from services.serving import tensors
 from services.serving.catalog import Catalog, Chosen
 from services.serving.columns import Columns
-from services.serving.exchange import JSON, OCTETS, Exchange
+from services.serving.exchange import JSON, LARGE_BODY_BYTES, OCTETS, Exchange
 from services.serving.inputs import DEFAULT_STRING_BYTES, Malformed, check_texts, load_leniently
 from services.serving.predict_api import Authorize
 from services.serving.runtime import Array, RuntimeFailed
@@ -200,16 +201,25 @@ class ProtocolV2:
         self._authorize(exchange.authorization, "predict", model)
         body = await exchange.body()
         started = time.perf_counter()
-        request, binary = _read(exchange, body)
+        large = len(body) > LARGE_BODY_BYTES
+        request, binary = await asyncio.to_thread(_read, exchange, body) if large else _read(exchange, body)
         if model not in self._catalog.models:
             await self._catalog.bring(model)
-        chosen = self._choose(exchange, model, version, request)
-        try:
-            columns = _columns(chosen.served, request, binary, self._string_bytes)
-            wanted = _wanted(chosen.served, request)
-        except TrimtabError as error:
-            chosen.served.measures.failed(error.code)
-            raise
+        while True:
+            chosen = self._choose(exchange, model, version, request)
+            served = chosen.served
+            try:
+                wanted = _wanted(served, request)
+                if not large:
+                    columns = _columns(served, request, binary, self._string_bytes)
+                    break
+                columns = await asyncio.to_thread(_columns, served, request, binary, self._string_bytes)
+            except TrimtabError as error:
+                served.measures.failed(error.code)
+                raise
+            if not served.closed:
+                break
+            await self._catalog.bring(model)  # unloaded or replaced meanwhile
         answer = await self._ask(exchange, chosen, columns, started)
         await _respond(exchange, request, wanted, answer)
 

@@ -1,10 +1,17 @@
 """`/mlops/predict` and `/mlops/predict/batch`, over real models and a real log."""
 
+import asyncio
 import json
+import threading
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from services.serving.columns import Row
+from services.serving.runtime.onnx import OnnxRuntime
+from tests.serving_models import TABLE, table_model
 from tests.unit.serving.conftest import Plane
 
 ROW = {"duration": 0.5, "service": "http", "count": 3, "src-bytes": 1.0}
@@ -175,3 +182,54 @@ async def test_other_paths_are_handed_on(plane: Plane) -> None:
 async def test_another_method_than_post_is_405(plane: Plane, path: str) -> None:
     answer = await plane.client.put(path, content=b"{}")
     assert (answer.status_code, answer.headers["allow"], answer.json()["code"]) == (405, "POST", "method-not-allowed")
+
+
+def large_batch(rows: int = 1000) -> dict[str, Any]:
+    return {"model_id": "table", "inputs": [{**ROW, "count": i, "service": "s" * 400} for i in range(rows)]}
+
+
+async def test_a_large_batch_does_not_hold_the_event_loop(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[int] = set()
+    reader = plane.catalog.models["table"].versions["1.0.0"].reader
+    read = reader.read
+
+    def noting(raw: bytes | msgspec.Raw) -> Row:
+        threads.add(threading.get_ident())
+        return read(raw)
+
+    monkeypatch.setattr(reader, "read", noting)
+    body = large_batch()
+    status, answer = await ask(plane, body, "/mlops/predict/batch")
+    assert status == 200
+    assert threads
+    assert threading.get_ident() not in threads
+    _, single = await ask(plane, {"model_id": "table", "input": body["inputs"][7]})
+    assert answer["predictions"][7]["probabilities"] == single["probabilities"]
+    numbers = [int(p["prediction_id"].rpartition("-")[2]) for p in answer["predictions"]]
+    assert numbers == list(range(numbers[0], numbers[0] + 1000))
+    body["inputs"][3]["count"] = "three"
+    status, answer = await ask(plane, body, "/mlops/predict/batch")
+    assert status == 422
+    assert "inputs[3]" in answer["detail"]
+
+
+async def test_a_version_unloaded_while_a_large_batch_is_read_is_not_asked(
+    plane: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = plane.catalog.models["table"].versions["1.0.0"]
+    read = served.reader.read
+    runtime = OnnxRuntime(table_model(tmp_path / "new.onnx"), TABLE)
+    loop = asyncio.get_running_loop()
+
+    async def replace() -> None:
+        plane.deploy("table", {"2.0.0": (TABLE, runtime)})
+        served.close()
+
+    def replacing(raw: bytes | msgspec.Raw) -> Row:
+        if not served.closed:
+            asyncio.run_coroutine_threadsafe(replace(), loop).result(10)
+        return read(raw)
+
+    monkeypatch.setattr(served.reader, "read", replacing)
+    status, answer = await ask(plane, large_batch(), "/mlops/predict/batch")
+    assert (status, answer["predictions"][0]["version"]) == (200, "2.0.0")

@@ -2,11 +2,14 @@
 
 import json
 import struct
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
+from schemas.features import Feature
+from services.serving import tensors
 from tests.unit.serving.conftest import Plane
 
 X = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0.0, 5.0, 0.0, 0.0]}
@@ -180,3 +183,19 @@ async def test_a_model_that_is_loading_is_unavailable(plane: Plane) -> None:
     answer = await plane.client.post("/v2/models/soon/infer", content=json.dumps({"inputs": [X]}))
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_large_tensors_are_read_beside_the_event_loop(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[int] = set()
+    read = tensors.from_json
+
+    def noting(feature: Feature, rows: int, raw: Any) -> Any:
+        threads.add(threading.get_ident())
+        return read(feature, rows, raw)
+
+    monkeypatch.setattr(tensors, "from_json", noting)
+    x = {"name": "x", "shape": [30_000, 4], "datatype": "FP32", "data": [0.5, 0.0, 7.0, 0.0] * 30_000}
+    status, answer = await infer(plane, {"inputs": [x]})
+    assert (status, answer["outputs"][0]["shape"]) == (200, [30_000, 3])
+    assert threads
+    assert threading.get_ident() not in threads
