@@ -78,6 +78,13 @@ def without_errors(rows: pa.RecordBatch) -> pa.RecordBatch:
     return rows.filter(pc.is_null(rows.column(index)))
 
 
+def rows_in(rows: pa.RecordBatch, ranges: Sequence[tuple[int, int]]) -> pa.RecordBatch:
+    """The rows of these ranges (first, one past the last)."""
+    if len(ranges) == 1:
+        return rows.slice(ranges[0][0], ranges[0][1] - ranges[0][0])
+    return rows.take(pa.array(np.concatenate([np.arange(*one) for one in ranges])))
+
+
 def span(rows: pa.RecordBatch) -> tuple[int, int]:
     """(earliest, latest) event time, in microseconds since 1970."""
     times = times_us(rows)

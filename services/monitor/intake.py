@@ -17,7 +17,7 @@ from services.kernel.bus.inbox import Failure
 from services.kernel.bus.record import REPLAY_GROUP, Record
 from services.kernel.errors import TrimtabError, Undecodable
 from services.kernel.telemetry import get_logger
-from services.monitor.batch_rows import by_version, fitting, span, without_errors
+from services.monitor.batch_rows import by_version, fitting, rows_in, span, without_errors
 from services.monitor.json_rows import JsonRow, to_batch
 from services.monitor.open_windows import Counted, OpenWindow, close, count
 from services.monitor.verdicts import ClosedWindow
@@ -199,11 +199,17 @@ class Intake:
         mark = staged.marks.get(batch.incarnation) or state.marks.get(batch.incarnation) or Watermark()
         passage = advance(mark, batch.first_sequence, rows.num_rows, batch.gaps)
         staged.marks[batch.incarnation] = passage.mark
-        staged.tallies[batch.model_id, ""].update(repeated=passage.repeated, missing=passage.missing, shed=passage.shed)
+        staged.tallies[batch.model_id, ""].update(
+            repeated=passage.repeated,
+            missing=passage.missing,
+            shed=passage.shed,
+            found=passage.found,
+            lost=passage.lost,
+        )
         if rows.num_rows and passage.repeated == rows.num_rows:
             return
         if passage.repeated:
-            parts = by_version(rows.slice(passage.repeated))
+            parts = by_version(rows_in(rows, passage.new))
         for version, part in parts.items():
             group = found[version]
             rows_that_fit, misfits = fitting(part, group.watched.signature, group.watched.schema, batch.redacted)

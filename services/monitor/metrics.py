@@ -14,6 +14,12 @@ PROCESS_CPU = Gauge("trimtab_process_cpu_usage_percent", "CPU usage of this proc
 COUNTED = Counter("trimtab_monitor_rows_total", "Predictions counted", ["model", "version"])
 REPEATED = Counter("trimtab_monitor_repeated_rows_total", "Rows that came again and were not counted", ["model"])
 MISSING = Counter("trimtab_monitor_missing_rows_total", "Rows whose sequence numbers never came", ["model"])
+FOUND = Counter(
+    "trimtab_monitor_found_rows_total", "Missing rows that came after all: a replayed dead letter", ["model"]
+)
+LOST = Counter(
+    "trimtab_monitor_lost_rows_total", "Missing rows that would not be counted any more if they came", ["model"]
+)
 SHED = Counter("trimtab_monitor_shed_rows_total", "Rows that serving shed and announced", ["model"])
 SKEWED = Counter("trimtab_monitor_skewed_values_total", "Values that did not fit the signature", ["model"])
 WINDOWS = Counter("trimtab_monitor_windows_total", "Windows closed", ["model", "version"])

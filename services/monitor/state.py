@@ -43,7 +43,7 @@ def load(connection: sa.Connection, partition: int) -> tuple[PartitionState, tup
         )
     }
     marks = {
-        row.incarnation: Watermark(row.next_sequence, tuple((a, b) for a, b in json.loads(row.pending_gaps)))
+        row.incarnation: Watermark(row.next_sequence, _ranges(row.pending_gaps), _ranges(row.missing_ranges))
         for row in connection.execute(sa.select(tables.watermarks).where(tables.watermarks.c.partition == partition))
     }
     last = connection.execute(
@@ -76,6 +76,7 @@ def save(
             "incarnation": incarnation,
             "next_sequence": mark.next_sequence,
             "pending_gaps": json.dumps(mark.pending),
+            "missing_ranges": json.dumps(mark.missing),
             "at": now,
         }
         for incarnation, mark in staged.marks.items()
@@ -139,6 +140,10 @@ def known_ids(connection: sa.Connection, model_id: str, ids: Sequence[str]) -> s
     return found
 
 
+def _ranges(text: str) -> tuple[tuple[int, int], ...]:
+    return tuple((start, stop) for start, stop in json.loads(text))
+
+
 def _move_offset(connection: sa.Connection, partition: int, old: int | None, new: int) -> None:
     table = tables.stream_offsets
     if old is None:
@@ -188,7 +193,13 @@ def _row(partition: int, key: tuple[str, str], opened: OpenWindow) -> dict[str, 
 def _add_tallies(connection: sa.Connection, partition: int, staged: Staged) -> None:
     names = ("rows", "errors", "repeated", "missing", "shed")
     rows = [
-        {"partition": partition, "model_id": key[0], "version": key[1], **{name: tally[name] for name in names}}
+        {
+            "partition": partition,
+            "model_id": key[0],
+            "version": key[1],
+            **{name: tally[name] for name in names},
+            "missing": tally["missing"] - tally["found"],
+        }
         for key, tally in staged.tallies.items()
         if any(tally.values())
     ]

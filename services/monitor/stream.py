@@ -32,6 +32,13 @@ log = get_logger(__name__)
 GROUP = "monitor-predictions"
 PAUSE_SECONDS = 0.5
 SHOWN_METHODS = ("psi", "kl", "wasserstein")
+TALLIED = (
+    (metrics.REPEATED, "repeated"),
+    (metrics.MISSING, "missing"),
+    (metrics.FOUND, "found"),
+    (metrics.LOST, "lost"),
+    (metrics.SHED, "shed"),
+)
 
 
 class PredictionStream(GroupMember):
@@ -223,11 +230,13 @@ class PredictionStream(GroupMember):
         for (model, version), tally in staged.tallies.items():
             if version:
                 metrics.COUNTED.labels(model, version).inc(tally["rows"])
-            for counter, name in ((metrics.REPEATED, "repeated"), (metrics.MISSING, "missing"), (metrics.SHED, "shed")):
+            for counter, name in TALLIED:
                 if tally[name]:
                     counter.labels(model).inc(tally[name])
             if tally["missing"]:
                 log.error("rows_missing", model_id=model, rows=tally["missing"])
+            if tally["lost"]:
+                log.error("rows_lost", model_id=model, rows=tally["lost"])
         for failure in staged.dead:
             reason = getattr(failure.error, "code", type(failure.error).__name__)
             metrics.BURIED.labels(reason).inc()

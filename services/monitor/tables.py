@@ -59,6 +59,7 @@ watermarks = sa.Table(
     sa.Column("incarnation", MODEL_ID, primary_key=True),
     sa.Column("next_sequence", sa.BigInteger, nullable=False),
     sa.Column("pending_gaps", sa.Text, nullable=False),
+    sa.Column("missing_ranges", sa.Text, nullable=False, server_default="[]"),
     sa.Column("at", sa.Float, nullable=False),
 )
 

@@ -1,5 +1,6 @@
 """What is gone or damaged costs what it is, and nothing beside it."""
 
+import asyncio
 import shutil
 import time
 from pathlib import Path
@@ -69,3 +70,19 @@ def test_the_status_names_only_the_models_that_the_key_may_see(world: World) -> 
         assert [model["model_id"] for model in shown] == models
         assert world.db.read_now(lambda c, key=key: report.labels_waiting(c, key)) == waiting  # type: ignore[misc]
     assert world.db.read_now(lambda c: c.execute(sa.select(sa.func.count()).select_from(tables.labels)).scalar()) == 3
+
+
+def test_a_replayed_dead_letter_counts_once_however_often_it_comes(world: World) -> None:
+    random = np.random.default_rng(4)
+    world.take(0, batch(random, 0, 30), batch(random, 50, 30))
+    world.own(0)  # as after a restart
+    late = batch(random, 20, 40)
+    for rows in (20, 0):
+        replayed = world.take(0, late)
+        assert replayed.tallies[MODEL, VERSION]["rows"] == rows
+    (model,) = world.db.read_now(lambda c: report.status(c, Principal("all", frozenset())))
+    assert model["versions"][VERSION]["rows"] == 80
+    assert (model["missing"], model["repeated"]) == (0, 20 + 40)
+    world.label(prediction_id("life-1", 40))
+    asyncio.run(world.join.join_all())
+    assert world.db.read_now(lambda c: report.labels_waiting(c, Principal("all", frozenset()))) == 0

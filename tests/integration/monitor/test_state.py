@@ -33,7 +33,9 @@ KEY = (MODEL, VERSION)
 def counted(rows: int, offset: int) -> Staged:
     window = Window.of(LAYOUT, LAYOUT.place([batch(np.random.default_rng(1), 0, rows).rows]))
     staged = Staged(
-        offset, windows={KEY: OpenWindow(window, time.time(), skew={"age": 1})}, marks={"a": Watermark(7, ((9, 12),))}
+        offset,
+        windows={KEY: OpenWindow(window, time.time(), skew={"age": 1})},
+        marks={"a": Watermark(7, ((9, 12),), ((2, 4),))},
     )
     staged.tallies[KEY] = Counter(rows=rows)
     return staged
