@@ -41,15 +41,18 @@ def classes_of(client: "Client", model_id: str) -> set[str] | None:
     return classes or None
 
 
-def check_labels(labels: "Iterable[Any]", classes: set[str], model_id: str, where: str) -> None:
-    """Raise `InvalidInput` that names a few of the `labels` that are not among `classes`, and the classes."""
+def check_labels(labels: "Iterable[Any]", classes: set[str] | None, model_id: str, where: str) -> None:
+    """Raise `InvalidInput` that names a few of the `labels` that are not among `classes`, and the classes.
+
+    Without known classes all `labels` are only read, which may fail in its own way.
+    """
     foreign: dict[str, None] = {}
     for label in labels:
-        if (text := _text(label)) not in classes:
+        if classes is not None and (text := _text(label)) not in classes:
             foreign[repr(text)] = None
             if len(foreign) > NAMED:
                 break
-    if foreign:
+    if classes is not None and foreign:
         named = [*list(foreign)[:NAMED], *(["..."] if len(foreign) > NAMED else [])]
         raise InvalidInput(
             f"{where} holds labels that {model_id} does not know: {', '.join(named)};"

@@ -1,8 +1,9 @@
 """`trimtab labels`: the truth about earlier predictions."""
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,15 +36,18 @@ def send(
     rows = read_rows(file)
     sent = 0
     with connected(url, api_key) as client:
-        classes = classes_of(client, model_id)
-        if classes is not None:
-            check_labels((row.get("label") for row in read_rows(file)), classes, model_id, str(file))
+        check_labels(_truths(read_rows(file), file), classes_of(client, model_id), model_id, str(file))
         while chunk := list(islice(rows, BATCH_ROWS)):
-            if any(not row.get("prediction_id") or row.get("label") in (None, "") for row in chunk):
-                raise InvalidInput(f"{file}: every row needs a prediction_id and a label")
             client.send_labels(model_id, [{"prediction_id": r["prediction_id"], "label": r["label"]} for r in chunk])
             sent += len(chunk)
     if not sent:
         raise InvalidInput(f"{file} holds no rows")
     document = {"model_id": model_id, "sent": sent}
     show(document, as_json, lambda console: console.print(f"{sent} labels sent", markup=False))
+
+
+def _truths(rows: Iterator[dict[str, Any]], file: Path) -> Iterator[Any]:
+    for row in rows:
+        if not row.get("prediction_id") or row.get("label") in (None, ""):
+            raise InvalidInput(f"{file}: every row needs a prediction_id and a label")
+        yield row["label"]

@@ -63,17 +63,13 @@ def _predict_file(client: "Client", model_id: str, path: Path, label_column: str
     from trimtab.served import check_labels, classes_of
 
     if label_column is not None:
-        classes = classes_of(client, model_id)
-        if classes is not None:
-            truths = (_truth(row, path, label_column) for row in read_rows(path))
-            check_labels(truths, classes, model_id, f"the column {label_column!r} of {path}")
+        truths = (_truth(row, path, label_column) for row in read_rows(path))
+        check_labels(truths, classes_of(client, model_id), model_id, f"the column {label_column!r} of {path}")
     about = client.send(calls.served_model(model_id))
     datatypes = {feature["name"]: feature["datatype"] for feature in about["inputs"]}
     predictions: list[dict[str, Any]] = []
     right = sent = 0
     for rows in _chunks(read_rows(path)):
-        if label_column is not None:
-            _truth(rows[0], path, label_column)
         answers = client.predict_batch(model_id, [typed(row, datatypes) for row in rows])["predictions"]
         predictions += answers
         if label_column is not None:

@@ -168,6 +168,16 @@ def test_labels_that_the_model_does_not_know_are_refused_before_anything_is_sent
     assert {asked.method for asked in installation.asked} == {"GET"}
 
 
+def test_a_row_without_a_label_is_refused_before_anything_is_sent(installation: Installation, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("prediction_id,label\na-0,dos\na-1,\n")
+    with pytest.raises(InvalidInput, match="every row needs"):
+        _run("labels", "send", "m", str(rows), url=installation.url)
+    with pytest.raises(InvalidInput, match="no column 'truth'"):
+        _run("predict", "m", "--file", str(rows), "--labels", "truth", url=installation.url)
+    assert {asked.method for asked in installation.asked} == {"GET"}
+
+
 def test_labels_that_the_model_knows_are_sent_a_whole_number_as_its_class(
     installation: Installation, tmp_path: Path
 ) -> None:
