@@ -4,8 +4,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from trimtab.chain import Link, chain_of
+from trimtab.cli.why import draw_chain
 from trimtab.errors import NotFound
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -56,3 +58,12 @@ def test_a_version_that_nobody_registered() -> None:
 def test_a_link_as_json_keeps_what_it_says() -> None:
     told = _story()[4].to_json()
     assert (told["step"], told["causation_id"], told["at"]) == ("noticed", "drift.found-3", "t/0/4")
+
+
+def test_a_drawn_chain_says_whose_it_is() -> None:
+    console = Console(width=120)
+    with console.capture() as captured:
+        draw_chain(console, "m 1.0.0, the version that serves", chain_of(_story(), "1.0.0"))
+    first, *_, last = captured.get().splitlines()
+    assert first == "m 1.0.0, the version that serves"
+    assert "deployment.wanted" in last
