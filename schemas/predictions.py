@@ -1,7 +1,8 @@
 """The prediction log: one row a prediction, columnar (Arrow) from our own servers or one JSON object from anyone.
 
-A batch is an Arrow IPC stream of one record batch. Its schema metadata holds who wrote it and which sequence numbers
-it covers, so that a reader can drop repeats and see a missing range. Columns:
+A batch is an Arrow IPC stream of one record batch, its buffers not compressed (Kafka may compress the record). Its
+schema metadata holds who wrote it and which sequence numbers it covers, so that a reader can drop repeats and see a
+missing range. Columns:
 
 | column | type | meaning |
 |---|---|---|
@@ -24,6 +25,7 @@ from typing import ClassVar, Self
 import pyarrow as pa
 from pydantic import ConfigDict, Field, SkipValidation
 
+from schemas.arrow_messages import is_compressed
 from schemas.base import Document, JsonValue, Message, Name, UtcTime, Version
 from schemas.envelope import ARROW_STREAM
 from schemas.features import DType, Feature, OutputRole, Signature
@@ -138,9 +140,15 @@ class PredictionBatch(Message):
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        """Read one batch. Zero-copy over `body`. Raises `BadBatch`."""
+        """Read one batch. Zero-copy over `body`, so compressed buffers are refused: a few bytes could fill the memory.
+
+        Raises `BadBatch`.
+        """
         try:
-            reader = pa.ipc.open_stream(pa.py_buffer(body))
+            stream = pa.py_buffer(body)
+            if is_compressed(stream):
+                raise BadBatch("compressed buffers are not read: write the stream without compression")
+            reader = pa.ipc.open_stream(stream)
             rows = reader.read_next_batch()
             rows.validate(full=True)
             about = json.loads((rows.schema.metadata or {})[b"trimtab"])

@@ -249,3 +249,16 @@ def test_a_stream_without_a_batch_is_refused() -> None:
         pass
     with pytest.raises(BadBatch):
         PredictionBatch.decode(bytes(sink.getvalue()))
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_compressed_buffers_are_refused_before_they_are_unpacked(codec: str) -> None:
+    batch = prediction_batch()
+    schema = pa.ipc.open_stream(batch.encode()).schema
+    plain, packed = pa.BufferOutputStream(), pa.BufferOutputStream()
+    for sink, options in ((plain, None), (packed, pa.ipc.IpcWriteOptions(compression=codec))):
+        with pa.ipc.new_stream(sink, schema, options=options) as writer:
+            writer.write_batch(batch.rows.replace_schema_metadata(schema.metadata))
+    assert PredictionBatch.decode(plain.getvalue().to_pybytes()).rows.num_rows == batch.rows.num_rows
+    with pytest.raises(BadBatch, match="compressed"):
+        PredictionBatch.decode(packed.getvalue().to_pybytes())
