@@ -66,12 +66,13 @@ async def read_to_end(settings: Settings, topic: str) -> AsyncIterator[Record]:
         await consumer.stop()
 
 
-async def follow(settings: Settings, topics: Iterable[str]) -> AsyncIterator[Record]:
-    """Records as they arrive, for ever. Raises `Unavailable`."""
+async def follow(settings: Settings, topics: Iterable[str], *, from_start: bool = False) -> AsyncIterator[Record]:
+    """Records as they arrive, for ever; with `from_start` the ones that are there first. Raises `Unavailable`."""
     consumer = await open_consumer(settings, "trimtab-follower")
     try:
         partitions = await assign_all(consumer, [settings.topic(topic) for topic in topics])
-        cursor = Cursor(consumer, await consumer.end_offsets(partitions))
+        offsets = consumer.beginning_offsets if from_start else consumer.end_offsets
+        cursor = Cursor(consumer, await offsets(partitions))
         while True:
             for raw in await cursor.poll(timeout_ms=1000):
                 yield to_record(raw, settings.topic_prefix)

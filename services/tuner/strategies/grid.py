@@ -39,8 +39,8 @@ def _axis(dimension: SearchDimension, points: int) -> list[Any]:
     low, high = float(dimension.low or 0.0), float(dimension.high or 0.0)
     steps = [step / (points - 1) for step in range(points)]
     if dimension.type == "log_uniform":
-        return [low * (high / low) ** step for step in steps]
-    values = [low + (high - low) * step for step in steps]
+        return [min(max(low * (high / low) ** step, low), high) for step in steps]
+    values = [min(max(low + (high - low) * step, low), high) for step in steps]  # rounding may lead out of the range
     if dimension.type == "int":
         return sorted({round(value) for value in values if low <= round(value) <= high})
     return values
