@@ -47,7 +47,7 @@ def list_current(
     if after is not None:
         newest = newest.where(deployments.c.model_id > after)
     if prefixes:
-        newest = newest.where(sa.or_(*(deployments.c.model_id.startswith(p, autoescape=True) for p in prefixes)))
+        newest = newest.where(sa.or_(*(sa.func.substr(deployments.c.model_id, 1, len(p)) == p for p in prefixes)))
     page = newest.group_by(deployments.c.model_id).order_by(deployments.c.model_id).limit(limit).subquery()
     same = (deployments.c.model_id == page.c.model_id) & (deployments.c.revision == page.c.revision)
     rows = connection.execute(sa.select(deployments.c.document).join(page, same).order_by(deployments.c.model_id))

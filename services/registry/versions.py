@@ -173,7 +173,7 @@ def list_models(
         here = (versions.c.model_id == models.c.id) & (versions.c.stage == stage.value)
         query = query.where(sa.exists().where(here))
     if prefixes:
-        query = query.where(sa.or_(*(models.c.id.startswith(prefix, autoescape=True) for prefix in prefixes)))
+        query = query.where(sa.or_(*(sa.func.substr(models.c.id, 1, len(prefix)) == prefix for prefix in prefixes)))
     return connection.execute(query).all()
 
 

@@ -107,6 +107,7 @@ async def test_scopes_and_prefixes(guarded: Registry) -> None:
         assert (await guarded.register(model_id)).status_code == status
     guarded.client.headers.update(INTERNAL)
     red = await guarded.version(1, "staging", "production", model_id="red-1")
+    await guarded.version(2, model_id="BLUE-2")  # another prefix: case counts
     blue = (await guarded.client.get("/mlops/models/blue-1")).json()["versions"][0]["version"]
     guarded.client.headers.update(writer)
     assert (await guarded.promote(blue, "staging", "blue-1")).status_code == 200
