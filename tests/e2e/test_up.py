@@ -44,7 +44,8 @@ def _up(environment: dict[str, str], *arguments: str) -> tuple[subprocess.Popen[
 def _stop(process: subprocess.Popen[str]) -> int:
     process.send_signal(signal.SIGTERM)
     assert process.stdout is not None
-    parts = [json.loads(line)["part"] for line in process.stdout]
+    told = [json.loads(line) for line in process.stdout]
+    parts = [line["part"] for line in told if "part" in line]
     assert parts[-1] == "broker", "the broker stops last"
     process.stdout.close()
     return process.wait(30)

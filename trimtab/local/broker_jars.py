@@ -136,6 +136,15 @@ def _download(
     import truststore
 
     truststore.inject_into_ssl()  # before jgo: the system's certificate authorities, company proxies included
+    try:
+        _download_all(jars, incoming, directory, mirror_url, progress)
+    finally:
+        truststore.extract_from_ssl()  # boto3 in the same process would recurse for ever
+
+
+def _download_all(
+    jars: list[Jar], incoming: Path, directory: Path, mirror_url: str | None, progress: Progress | None
+) -> None:
     from jgo import MAVEN_CENTRAL_URL, MavenContext
 
     context = MavenContext(
