@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
+from services.kernel.db import insert_into
 from services.kernel.tables import leases
 
 
@@ -19,7 +19,7 @@ def acquire(
     now = clock()
     row = connection.execute(sa.select(leases).where(leases.c.name == name).with_for_update()).one_or_none()
     if row is None:
-        insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(leases)
+        insert = insert_into(connection, leases)
         first = insert.values(name=name, holder=holder, epoch=1, expires_at=now + seconds).on_conflict_do_nothing()
         taken = connection.execute(first.returning(leases.c.epoch)).first()
         return None if taken is None else 1  # another took it at the same moment

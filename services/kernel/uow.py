@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.base import Message
 from schemas.codec import encode
 from schemas.envelope import Envelope, new_id, to_headers
 from schemas.topics import topic_of
 from services.kernel import causation
-from services.kernel.db import Database
+from services.kernel.db import Database, insert_into
 from services.kernel.tables import outbox, revisions
 from services.kernel.telemetry import current_traceparent
 
@@ -73,7 +72,7 @@ class UnitOfWork:
 
     def next_revision(self, kind: str, entity: str) -> int:
         """Allot the entity's next revision (1, 2, ...); the row stays locked until the transaction ends."""
-        insert = (sqlite if self.connection.dialect.name == "sqlite" else postgresql).insert(revisions)
+        insert = insert_into(self.connection, revisions)
         statement = insert.values(kind=kind, entity=entity, revision=1)
         statement = statement.on_conflict_do_update(
             index_elements=["kind", "entity"], set_={"revision": revisions.c.revision + 1}

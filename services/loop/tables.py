@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.envelope import Envelope
 from schemas.events import Comparison, DeploymentWanted, LoopStep, ReplicaStatus
 from schemas.jobs import TrainingJob
+from services.kernel.db import insert_into
 
 metadata = sa.MetaData()
 
@@ -125,12 +125,8 @@ class Signal:
     cause: Envelope | None = None
 
 
-def _insert(connection: sa.Connection, table: sa.Table) -> Any:
-    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
-
-
 def _upsert(connection: sa.Connection, table: sa.Table, keys: dict[str, Any], values: dict[str, Any]) -> None:
-    statement = _insert(connection, table).values(**keys, **values)
+    statement = insert_into(connection, table).values(**keys, **values)
     statement = statement.on_conflict_do_update(index_elements=list(keys), set_=values)
     connection.execute(statement)
 
@@ -184,7 +180,7 @@ def cycle_by_id(connection: sa.Connection, cycle_id: str) -> Cycle | None:
 def add_cycle(connection: sa.Connection, cycle: Cycle) -> bool:
     """Open a cycle; False when one of the same model is open."""
     added = connection.execute(
-        _insert(connection, cycles)
+        insert_into(connection, cycles)
         .values(
             cycle_id=cycle.cycle_id,
             model_id=cycle.model_id,

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
+from services.kernel.db import insert_into
 from services.kernel.tables import BigKey
 
 metadata = sa.MetaData()
@@ -198,7 +198,7 @@ def upsert(
     """Insert `rows`, or overwrite those with the same primary key; the columns in `adding` are added up instead."""
     if not rows:
         return
-    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+    insert = insert_into(connection, table)
     keys = [column.name for column in table.primary_key]
     changed = {
         name: table.c[name] + insert.excluded[name] if name in adding else insert.excluded[name]
@@ -210,7 +210,7 @@ def upsert(
 
 def put_labels(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert labels, or correct those that are there, without touching what they were joined to."""
-    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(labels)
+    insert = insert_into(connection, labels)
     statement = insert.on_conflict_do_update(
         index_elements=["model_id", "prediction_id"],
         set_={"label": insert.excluded.label, "at": insert.excluded.at},

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.base import Message
 from schemas.events import JobSucceeded
+from services.kernel.db import insert_into
 from services.kernel.uow import UnitOfWork
 from services.registry.tables import registrations
 
@@ -19,7 +19,7 @@ def on_job_succeeded(message: JobSucceeded, uow: UnitOfWork) -> None:
     """Remember that this artifact waits to be checked; the registrar does that outside of any transaction."""
     if not message.register_as_version:
         return
-    insert = (sqlite if uow.connection.dialect.name == "sqlite" else postgresql).insert(registrations)
+    insert = insert_into(uow.connection, registrations)
     statement: sa.Executable = insert.values(
         model_id=message.model_id,
         job_id=message.job_id,

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.envelope import Envelope
 from schemas.events import ModelRegistered, Stage
 from schemas.manifest import Manifest
+from services.kernel.db import insert_into
 from services.kernel.errors import Conflict, NotFound
 from services.kernel.uow import UnitOfWork
 from services.registry import audit
@@ -200,7 +200,7 @@ def leading_versions(connection: sa.Connection, model_ids: Sequence[str]) -> Seq
 
 
 def _ensure_model(connection: sa.Connection, manifest: Manifest, now: float) -> None:
-    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(models)
+    insert = insert_into(connection, models)
     values = {"name": manifest.model_name, "model_type": manifest.model_type}
     statement = insert.values(id=manifest.model_id, created_at=now, **values)
     given = {name: value for name, value in values.items() if value}

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.commands import TrainingRequested
 from schemas.envelope import Envelope
 from schemas.jobs import TrainingJob
+from services.kernel.db import insert_into
 from services.trainer.model import Claim, JobState
 from services.trainer.workspace import EpochReport
 
@@ -260,7 +260,7 @@ def request_cancel(connection: sa.Connection, job_id: str, reason: str) -> None:
 def add_epochs(connection: sa.Connection, claim: Claim, reports: Sequence[EpochReport], *, now: float) -> None:
     """Append to the attempt's history. An epoch that is there already stays as it is: a heartbeat that was cut off
     after its commit does not know that it wrote."""
-    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(epochs)
+    insert = insert_into(connection, epochs)
     connection.execute(
         insert.on_conflict_do_nothing(index_elements=["job_id", "fence", "epoch"]),
         [

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.envelope import Envelope
 from schemas.jobs import Experiment, TrainingJob
+from services.kernel.db import insert_into
 from services.tuner.model import ExperimentState, TrialState
 
 metadata = sa.MetaData()
@@ -63,7 +63,7 @@ last_jobs = sa.Table(
 
 def save_last_job(connection: sa.Connection, job_id: str, job: TrainingJob, *, now: float) -> None:
     """Remember the newest registered job of its model."""
-    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(last_jobs)
+    insert = insert_into(connection, last_jobs)
     values = {"job_id": job_id, "document": job.model_dump_json(by_alias=True), "at": now}
     connection.execute(
         insert.values(model_id=job.model, **values).on_conflict_do_update(index_elements=["model_id"], set_=values)

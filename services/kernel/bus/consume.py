@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Mapping
 
+import sqlalchemy as sa
 from prometheus_client import Counter
 
 from schemas.base import Message
@@ -91,8 +92,8 @@ class ConsumeLoop(GroupMember):
         failpoint("consume-after-commit")
         return outcome
 
-    def _handle(self, connection: object, chunk: list[Record]) -> Outcome:
-        outcome = self._inbox.handle(connection, chunk)  # type: ignore[arg-type]
+    def _handle(self, connection: sa.Connection, chunk: list[Record]) -> Outcome:
+        outcome = self._inbox.handle(connection, chunk)
         failpoint("consume-in-transaction")
         return outcome
 

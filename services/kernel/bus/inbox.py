@@ -12,12 +12,11 @@ from typing import Any
 
 import sqlalchemy as sa
 from prometheus_client import Counter
-from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.base import Message
 from schemas.envelope import Envelope
 from services.kernel.bus.record import REPLAY_GROUP, Record
-from services.kernel.db import Database, DatabaseUnavailable
+from services.kernel.db import Database, DatabaseUnavailable, insert_into
 from services.kernel.errors import TrimtabError
 from services.kernel.tables import inbox, outbox, passed_revisions
 from services.kernel.uow import UnitOfWork
@@ -161,7 +160,7 @@ class Inbox:
         if chunk.outbox_rows:
             connection.execute(outbox.insert(), chunk.outbox_rows)
         if chunk.moved:
-            insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(passed_revisions)
+            insert = insert_into(connection, passed_revisions)
             statement = insert.on_conflict_do_update(
                 index_elements=["handler", "entity"], set_={"revision": insert.excluded.revision}
             )
