@@ -168,6 +168,119 @@ class ModelArchived(Message):
     comment: str = ""
 
 
+class ModelAliased(Message):
+    """An alias of a model points to another version now; without `version` it is gone."""
+
+    TYPE: ClassVar[str] = "trimtab.model.aliased.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Name
+    alias: Name
+    version: Version | None = None
+    previous_version: Version | None = None
+    actor: str
+    comment: str = ""
+
+
+class VersionAnnotated(Message):
+    """A version's description, changes or tags were written anew; the manifest, and every digest, stays."""
+
+    TYPE: ClassVar[str] = "trimtab.model.annotated.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Name
+    version: Version
+    description: str
+    changes: str
+    tags: dict[str, str] = {}
+    actor: str
+
+
+class Decision(StrEnum):
+    """What somebody says about moving a version to a stage."""
+
+    ASK = "ask"
+    APPROVE = "approve"
+    REJECT = "reject"
+
+
+class ApprovalDecided(Message):
+    """Approval was asked for, given or refused."""
+
+    TYPE: ClassVar[str] = "trimtab.approval.decided.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Name
+    version: Version
+    stage: Stage
+    decision: Decision
+    actor: str
+    comment: str = ""
+
+
+class CheckRecorded(Message):
+    """The result of a named check of a version (a test suite, a scan, a review) was recorded."""
+
+    TYPE: ClassVar[str] = "trimtab.check.recorded.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Name
+    version: Version
+    check: Name
+    passed: bool
+    detail: str = ""
+    actor: str
+
+
+class PolicyChanged(Message):
+    """The rules by which versions of a model move between stages were written anew."""
+
+    TYPE: ClassVar[str] = "trimtab.policy.changed.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Name
+    policy_revision: int
+    policy: dict[str, JsonValue]
+    actor: str
+
+
+class ControlChanged(Message):
+    """An entry of a model's compliance checklist was written anew, or removed (no `control`)."""
+
+    TYPE: ClassVar[str] = "trimtab.control.changed.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Name
+    control_id: Name
+    control: dict[str, JsonValue] | None = None
+    actor: str
+
+
+class VersionSigned(Message):
+    """A verified signature of a version was added; `key_sha256` is that of the signer's public key (DER)."""
+
+    TYPE: ClassVar[str] = "trimtab.model.signed.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Name
+    version: Version
+    signer: str
+    key_sha256: str
+    actor: str
+
+
+class VersionBytesDropped(Message):
+    """The retention policy gave up an archived version's bytes; the record stays for ever."""
+
+    TYPE: ClassVar[str] = "trimtab.version-bytes.dropped.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Name
+    version: Version
+    size_bytes: int
+    reason: str
+
+
 # deployments, deployment-status -----------------------------------------------------------------------------------
 
 
@@ -417,6 +530,7 @@ class Scope(StrEnum):
     READ = "read"
     WRITE = "write"
     DEPLOY = "deploy"
+    APPROVE = "approve"
     ADMIN = "admin"
 
 

@@ -29,21 +29,25 @@ class Call:
     files: Sequence[tuple[str, Path]] = ()
 
 
-def _get(path: str, **query: str | int | None) -> Call:
+def get(path: str, **query: str | int | None) -> Call:
+    """A GET with the `query` members that are given."""
     return Call("GET", path, query={name: str(value) for name, value in query.items() if value is not None})
 
 
-def _post(path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Call:
+def post(path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Call:
+    """A POST of `body`, an empty object without one."""
     return Call("POST", path, body={} if body is None else body, headers=headers or {})
 
 
-def _part(text: str) -> str:
+def part(text: str) -> str:
+    """`text` as one part of a path. Raises `InvalidInput` for what is none."""
     if not text or text in (".", ".."):
         raise InvalidInput(f"{text!r} is not an id")
     return quote(text, safe="")
 
 
-def _given(**members: Any) -> Json:
+def given(**members: Any) -> Json:
+    """The members that are not None."""
     return {name: value for name, value in members.items() if value is not None}
 
 
@@ -70,22 +74,22 @@ def _only_if(revision: int | None) -> dict[str, str]:
 
 def submit_job(job: Mapping[str, Any], idempotency_key: str | None = None) -> Call:
     """`POST /mlops/train`."""
-    return _post("/mlops/train", dict(job), {"Idempotency-Key": idempotency_key} if idempotency_key else None)
+    return post("/mlops/train", dict(job), {"Idempotency-Key": idempotency_key} if idempotency_key else None)
 
 
 def jobs(model_id: str | None = None) -> Call:
     """`GET /mlops/train`."""
-    return _get("/mlops/train", model_id=model_id)
+    return get("/mlops/train", model_id=model_id)
 
 
 def job(job_id: str) -> Call:
     """`GET /mlops/train/{jobId}`."""
-    return _get(f"/mlops/train/{_part(job_id)}")
+    return get(f"/mlops/train/{part(job_id)}")
 
 
 def cancel_job(job_id: str) -> Call:
     """`DELETE /mlops/train/{jobId}`."""
-    return Call("DELETE", f"/mlops/train/{_part(job_id)}")
+    return Call("DELETE", f"/mlops/train/{part(job_id)}")
 
 
 # registry ---------------------------------------------------------------------------------------------------------
@@ -93,38 +97,38 @@ def cancel_job(job_id: str) -> Call:
 
 def models() -> Call:
     """`GET /mlops/models`."""
-    return _get("/mlops/models")
+    return get("/mlops/models")
 
 
 def model(model_id: str) -> Call:
     """`GET /mlops/models/{id}`."""
-    return _get(f"/mlops/models/{_part(model_id)}")
+    return get(f"/mlops/models/{part(model_id)}")
 
 
 def version(model_id: str, version: str) -> Call:
     """`GET /mlops/models/{id}/{version}`."""
-    return _get(f"/mlops/models/{_part(model_id)}/{_part(version)}")
+    return get(f"/mlops/models/{part(model_id)}/{part(version)}")
 
 
 def manifest(model_id: str, version: str) -> Call:
     """`GET /mlops/models/{id}/{version}/manifest`."""
-    return _get(f"/mlops/models/{_part(model_id)}/{_part(version)}/manifest")
+    return get(f"/mlops/models/{part(model_id)}/{part(version)}/manifest")
 
 
 def history(model_id: str, version: str | None = None) -> Call:
     """`GET /mlops/models/{id}/history` or `GET /mlops/models/{id}/{version}/history`."""
-    of = f"{_part(model_id)}/{_part(version)}" if version is not None else _part(model_id)
-    return _get(f"/mlops/models/{of}/history")
+    of = f"{part(model_id)}/{part(version)}" if version is not None else part(model_id)
+    return get(f"/mlops/models/{of}/history")
 
 
 def promote(model_id: str, version: str, stage: str, comment: str = "") -> Call:
     """`POST /mlops/models/{id}/{version}/promote`."""
-    return _post(f"/mlops/models/{_part(model_id)}/{_part(version)}/promote", {"stage": stage, "comment": comment})
+    return post(f"/mlops/models/{part(model_id)}/{part(version)}/promote", {"stage": stage, "comment": comment})
 
 
 def archive(model_id: str, version: str, comment: str = "") -> Call:
     """`POST /mlops/models/{id}/{version}/archive`."""
-    return _post(f"/mlops/models/{_part(model_id)}/{_part(version)}/archive", {"comment": comment})
+    return post(f"/mlops/models/{part(model_id)}/{part(version)}/archive", {"comment": comment})
 
 
 def register_model(path: str | Path, metadata: Mapping[str, Any]) -> Call:
@@ -163,23 +167,23 @@ def deploy(
     expected_revision: int | None = None,
 ) -> Call:
     """`POST /mlops/deploy`. `canary` is the percentage of traffic that `version` gets."""
-    body = _given(model_id=model_id, version=version, canary=canary, shadow=shadow, fallback=fallback, reason=reason)
-    return _post("/mlops/deploy", body, _only_if(expected_revision))
+    body = given(model_id=model_id, version=version, canary=canary, shadow=shadow, fallback=fallback, reason=reason)
+    return post("/mlops/deploy", body, _only_if(expected_revision))
 
 
 def deployments() -> Call:
     """`GET /mlops/deployments`."""
-    return _get("/mlops/deployments")
+    return get("/mlops/deployments")
 
 
 def deployment(model_id: str) -> Call:
     """`GET /mlops/deployments/{id}`."""
-    return _get(f"/mlops/deployments/{_part(model_id)}")
+    return get(f"/mlops/deployments/{part(model_id)}")
 
 
 def rollback(model_id: str, reason: str = "") -> Call:
     """`POST /mlops/deployments/{id}/rollback`."""
-    return _post(f"/mlops/deployments/{_part(model_id)}/rollback", {"reason": reason} if reason else {})
+    return post(f"/mlops/deployments/{part(model_id)}/rollback", {"reason": reason} if reason else {})
 
 
 # prediction -------------------------------------------------------------------------------------------------------
@@ -187,19 +191,17 @@ def rollback(model_id: str, reason: str = "") -> Call:
 
 def predict(model_id: str, input: Mapping[str, Any], version: str | None = None) -> Call:
     """`POST /mlops/predict`. Raises `InvalidInput` for a feature that is NaN."""
-    return _post("/mlops/predict", _given(model_id=model_id, version=version, input=_finite(input)))
+    return post("/mlops/predict", given(model_id=model_id, version=version, input=_finite(input)))
 
 
 def predict_batch(model_id: str, inputs: Iterable[Mapping[str, Any]], version: str | None = None) -> Call:
     """`POST /mlops/predict/batch`. Raises `InvalidInput` for a feature that is NaN."""
-    return _post(
-        "/mlops/predict/batch", _given(model_id=model_id, version=version, inputs=[_finite(i) for i in inputs])
-    )
+    return post("/mlops/predict/batch", given(model_id=model_id, version=version, inputs=[_finite(i) for i in inputs]))
 
 
 def served_model(model_id: str) -> Call:
     """`GET /v2/models/{id}`: the inputs and outputs of a deployed model, in the V2 protocol's terms."""
-    return _get(f"/v2/models/{_part(model_id)}")
+    return get(f"/v2/models/{part(model_id)}")
 
 
 def send_labels(model_id: str, labels: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> Call:
@@ -208,7 +210,7 @@ def send_labels(model_id: str, labels: Mapping[str, Any] | Iterable[Mapping[str,
         rows = [{"prediction_id": prediction_id, "label": label} for prediction_id, label in labels.items()]
     else:
         rows = [dict(row) for row in labels]
-    return _post("/mlops/labels", {"model_id": model_id, "labels": rows})
+    return post("/mlops/labels", {"model_id": model_id, "labels": rows})
 
 
 # monitoring -------------------------------------------------------------------------------------------------------
@@ -216,22 +218,22 @@ def send_labels(model_id: str, labels: Mapping[str, Any] | Iterable[Mapping[str,
 
 def drift(model_id: str) -> Call:
     """`GET /mlops/models/{id}/drift`."""
-    return _get(f"/mlops/models/{_part(model_id)}/drift")
+    return get(f"/mlops/models/{part(model_id)}/drift")
 
 
 def monitoring(model_id: str) -> Call:
     """`GET /mlops/models/{id}/monitoring`."""
-    return _get(f"/mlops/models/{_part(model_id)}/monitoring")
+    return get(f"/mlops/models/{part(model_id)}/monitoring")
 
 
 def set_monitoring(model_id: str, config: Mapping[str, Any]) -> Call:
     """`PUT /mlops/models/{id}/monitoring`."""
-    return Call("PUT", f"/mlops/models/{_part(model_id)}/monitoring", body=dict(config))
+    return Call("PUT", f"/mlops/models/{part(model_id)}/monitoring", body=dict(config))
 
 
 def export_predictions(model_id: str, selection: Mapping[str, Any] | None = None) -> Call:
     """`POST /mlops/models/{id}/predictions/export`."""
-    return _post(f"/mlops/models/{_part(model_id)}/predictions/export", dict(selection or {}))
+    return post(f"/mlops/models/{part(model_id)}/predictions/export", dict(selection or {}))
 
 
 # loop -------------------------------------------------------------------------------------------------------------
@@ -239,12 +241,12 @@ def export_predictions(model_id: str, selection: Mapping[str, Any] | None = None
 
 def loop_status(model_id: str | None = None) -> Call:
     """`GET /mlops/loop` or `GET /mlops/loop/{id}`."""
-    return _get("/mlops/loop" if model_id is None else f"/mlops/loop/{_part(model_id)}")
+    return get("/mlops/loop" if model_id is None else f"/mlops/loop/{part(model_id)}")
 
 
 def loop_action(model_id: str, action: str) -> Call:
     """`POST /mlops/loop/{id}/{pause|resume|run}`."""
-    return _post(f"/mlops/loop/{_part(model_id)}/{_part(action)}")
+    return post(f"/mlops/loop/{part(model_id)}/{part(action)}")
 
 
 # experiments ------------------------------------------------------------------------------------------------------
@@ -252,27 +254,27 @@ def loop_action(model_id: str, action: str) -> Call:
 
 def create_experiment(config: Mapping[str, Any]) -> Call:
     """`POST /mlops/experiments`."""
-    return _post("/mlops/experiments", dict(config))
+    return post("/mlops/experiments", dict(config))
 
 
 def experiments() -> Call:
     """`GET /mlops/experiments`."""
-    return _get("/mlops/experiments")
+    return get("/mlops/experiments")
 
 
 def experiment(experiment_id: str) -> Call:
     """`GET /mlops/experiments/{id}`."""
-    return _get(f"/mlops/experiments/{_part(experiment_id)}")
+    return get(f"/mlops/experiments/{part(experiment_id)}")
 
 
 def stop_experiment(experiment_id: str) -> Call:
     """`DELETE /mlops/experiments/{id}`."""
-    return Call("DELETE", f"/mlops/experiments/{_part(experiment_id)}")
+    return Call("DELETE", f"/mlops/experiments/{part(experiment_id)}")
 
 
 def compare(experiment_ids: Iterable[str]) -> Call:
     """`POST /mlops/experiments/compare`."""
-    return _post("/mlops/experiments/compare", {"experiment_ids": list(experiment_ids)})
+    return post("/mlops/experiments/compare", {"experiment_ids": list(experiment_ids)})
 
 
 # keys and the installation ----------------------------------------------------------------------------------------
@@ -280,32 +282,32 @@ def compare(experiment_ids: Iterable[str]) -> Call:
 
 def keys() -> Call:
     """`GET /mlops/keys`."""
-    return _get("/mlops/keys")
+    return get("/mlops/keys")
 
 
 def create_key(name: str, scopes: Iterable[str], model_prefixes: Iterable[str] = ()) -> Call:
     """`POST /mlops/keys`."""
-    return _post("/mlops/keys", {"name": name, "scopes": list(scopes), "model_prefixes": list(model_prefixes)})
+    return post("/mlops/keys", {"name": name, "scopes": list(scopes), "model_prefixes": list(model_prefixes)})
 
 
 def revoke_key(key_id: str) -> Call:
     """`DELETE /mlops/keys/{id}`."""
-    return Call("DELETE", f"/mlops/keys/{_part(key_id)}")
+    return Call("DELETE", f"/mlops/keys/{part(key_id)}")
 
 
 def health() -> Call:
     """`GET /mlops/health`."""
-    return _get("/mlops/health")
+    return get("/mlops/health")
 
 
 def metrics() -> Call:
     """`GET /mlops/metrics`."""
-    return _get("/mlops/metrics")
+    return get("/mlops/metrics")
 
 
 def serving_config() -> Call:
     """`GET /mlops/serving`."""
-    return _get("/mlops/serving")
+    return get("/mlops/serving")
 
 
 def set_serving_config(config: Mapping[str, Any]) -> Call:
@@ -315,7 +317,7 @@ def set_serving_config(config: Mapping[str, Any]) -> Call:
 
 def events(topics: Iterable[str] = (), model_id: str | None = None, last_event_id: str | None = None) -> Call:
     """`GET /mlops/events`."""
-    call = _get("/mlops/events", topics=",".join(topics) or None, model_id=model_id)
+    call = get("/mlops/events", topics=",".join(topics) or None, model_id=model_id)
     if last_event_id is None:
         return call
     return Call(call.method, call.path, query=call.query, headers={"Last-Event-ID": last_event_id})

@@ -6,31 +6,24 @@ when nobody answers.
 """
 
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
 from services.kernel.errors import Misconfigured
 from trimtab import calls
-from trimtab.calls import Call
 from trimtab.errors import TrimtabError, Unavailable, error_of
-
-Answer = TypeVar("Answer")
+from trimtab.surfaces.sender import Answer, Sender
 
 DEFAULT_PORT = "3006"
 LARGEST_PORT = 65535
 
 
-class Surface(ABC, Generic[Answer]):
-    """The routes of Trimtab as methods."""
-
-    @abstractmethod
-    def send(self, call: Call) -> Answer:
-        """Send any call; the JSON of its answer (text where it is not JSON, None where it is empty)."""
+class Surface(Sender[Answer]):
+    """The routes of Trimtab as methods. Further groups of them are mixed in from `trimtab.surfaces`."""
 
     # training
 

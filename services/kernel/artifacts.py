@@ -1,8 +1,12 @@
 """A model version's directory <-> the artifact store, with every byte accounted for.
 
-A version lies under a prefix: its files, and `manifest.json`, written last, so that a half-written version
-cannot be seen. `manifest_digest` is the SHA-256 of the stored `manifest.json` bytes as they are; the manifest
-names every other file with its SHA-256. All of them are checked at every load, in the local cache too.
+Files are content-addressed: each lies once under `blobs/<its SHA-256>`, whoever holds it. A version is its
+`manifest.json` under a prefix, written last, so that a half-written version cannot be seen. `manifest_digest` is the
+SHA-256 of the stored `manifest.json` bytes as they are; the manifest names every file with its SHA-256. All of them
+are checked at every load, in the local cache too. Versions that were stored before blobs were have their files under
+the prefix, beside the manifest; they are read as well.
+
+Nothing here removes a blob: what no manifest names any more is the registry's garbage collection to find.
 
 Source: the manifest's own rules are in `schemas.manifest`.
 """
@@ -14,9 +18,9 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from schemas.features import Signature
 from schemas.manifest import (
@@ -37,6 +41,11 @@ MAX_FILES = 1_000
 """Files of one version."""
 MAX_MANIFEST_BYTES = 8 << 20
 """Size of one manifest.json."""
+
+BLOBS = "blobs"
+"""The folder of all files' bytes, by digest."""
+TOUCH_AFTER = timedelta(hours=1)
+"""Age from which a blob that is used once more is made young; far below the age at which garbage is collected."""
 
 _BLOCK = 1 << 20
 
@@ -118,20 +127,44 @@ def write_manifest(directory: Path, manifest: Manifest) -> str:
 def store_version(store: ArtifactStore, directory: Path, prefix: str) -> str:
     """Put a directory with its `manifest.json` under `prefix`; returns the manifest digest.
 
-    The files go first and the manifest last. Raises `IntegrityFailed` when the directory is not what its
-    manifest says.
+    The files go first and the manifest last; a file that the store has is not sent again. Raises `IntegrityFailed`
+    when the directory is not what its manifest says.
     """
     data = (directory / MANIFEST_NAME).read_bytes()
     manifest = read_manifest(data)
     verify_directory(directory, manifest)
     for file in manifest.files:
-        store.put_file(f"{prefix}/{file.path}", directory / file.path)
+        if not keep_blob(store, file.sha256, file.size):
+            store.put_file(blob_key(file.sha256), directory / file.path)
     store.put_bytes(f"{prefix}/{MANIFEST_NAME}", data)
     return hashlib.sha256(data).hexdigest()
 
 
+def blob_key(sha256: str) -> str:
+    """Where the store keeps the bytes with this SHA-256 (hex).
+
+    >>> blob_key("ab" * 32)[:14]
+    'blobs/ab/ababa'
+    """
+    return f"{BLOBS}/{sha256[:2]}/{sha256}"
+
+
+def keep_blob(store: ArtifactStore, sha256: str, size: int) -> bool:
+    """Whether the store holds these bytes already; if so they become young again, so that no collection takes them."""
+    key = blob_key(sha256)
+    try:
+        found = store.stat(key)
+        if found.size != size:
+            return False
+        if datetime.now(UTC) - found.modified > TOUCH_AFTER:
+            store.touch(key)
+    except NotFound:
+        return False
+    return True
+
+
 def discard_version(store: ArtifactStore, prefix: str) -> None:
-    """Remove what lies under `prefix`, the manifest first, so that no broken version is ever seen."""
+    """Remove what lies under `prefix`, the manifest first, so that no broken version is ever seen. Blobs stay."""
     store.delete(f"{prefix}/{MANIFEST_NAME}")
     for item in list(store.list(prefix)):
         store.delete(item.key)
@@ -157,6 +190,27 @@ def read_manifest(data: bytes) -> Manifest:
     if len(set(paths)) < len(paths) or MANIFEST_NAME in paths:
         raise IntegrityFailed("the manifest names a file twice, or itself")
     return manifest
+
+
+def read_file(store: ArtifactStore, prefix: str, file: ManifestFile, max_bytes: int) -> bytes:
+    """The verified bytes of one file of the version under `prefix`. Raises `IntegrityFailed` and `TooLarge`."""
+    if file.size > max_bytes:
+        raise TooLarge(f"{prefix}/{file.path} has {file.size} bytes; the limit is {max_bytes}")
+    with open_file(store, prefix, file) as source:
+        data = source.read(file.size + 1)
+    if len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
+        raise IntegrityFailed(f"{prefix}/{file.path} does not have the digest that the manifest gives")
+    return data
+
+
+def open_file(store: ArtifactStore, prefix: str, file: ManifestFile) -> BinaryIO:
+    """A sequential reader of one file of the version under `prefix`, unverified. Raises `IntegrityFailed`: gone."""
+    for key in (blob_key(file.sha256), f"{prefix}/{file.path}"):
+        try:
+            return store.open(key)
+        except NotFound:
+            continue
+    raise IntegrityFailed(f"{prefix}/{file.path} is in the manifest and not in the store")
 
 
 def load_version(
@@ -242,11 +296,7 @@ def _fetch(store: ArtifactStore, prefix: str, file: ManifestFile, path: Path) ->
     """Stream one file to `path`, hashing on the way; stops as soon as it is longer than the manifest says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0
-    try:
-        source = store.open(f"{prefix}/{file.path}")
-    except NotFound as error:
-        raise IntegrityFailed(f"{prefix}/{file.path} is in the manifest and not in the store") from error
-    with source, path.open("xb") as target:
+    with open_file(store, prefix, file) as source, path.open("xb") as target:
         while block := source.read(_BLOCK):
             size += len(block)
             if size > file.size:

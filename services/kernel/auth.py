@@ -19,6 +19,7 @@ _IMPLIED = {
     Scope.ADMIN: ALL_SCOPES,
     Scope.DEPLOY: frozenset({Scope.DEPLOY, Scope.READ}),
     Scope.WRITE: frozenset({Scope.WRITE, Scope.READ}),
+    Scope.APPROVE: frozenset({Scope.APPROVE, Scope.READ}),
 }
 
 

@@ -1,6 +1,5 @@
 """The versions that are watched: their signature and baseline from the artifact store, ready to count with."""
 
-import hashlib
 import json
 import threading
 from collections import OrderedDict
@@ -12,9 +11,9 @@ from pydantic import ValidationError
 
 from schemas.baseline import Baseline
 from schemas.features import Signature
-from schemas.manifest import BASELINE_NAME, MANIFEST_NAME, BadManifest, Manifest
+from schemas.manifest import BASELINE_NAME, Manifest
 from schemas.predictions import batch_schema
-from services.kernel.artifacts import MAX_MANIFEST_BYTES
+from services.kernel.artifacts import fetch_manifest, read_file
 from services.kernel.db import Database
 from services.kernel.errors import IntegrityFailed, NotFound
 from services.kernel.storage.store import ArtifactStore
@@ -147,13 +146,7 @@ class Watchlist:
             self._plans.clear()
 
     def _load(self, model_id: str, version: str, artifact: str, manifest_digest: str) -> Watched:
-        data = self._store.get_bytes(f"{artifact}/{MANIFEST_NAME}", MAX_MANIFEST_BYTES)
-        if hashlib.sha256(data).hexdigest() != manifest_digest:
-            raise IntegrityFailed(f"the manifest of {model_id} {version} is not the registered one")
-        try:
-            manifest = Manifest.read(data)
-        except BadManifest as error:
-            raise IntegrityFailed(str(error)) from error
+        manifest, _ = fetch_manifest(self._store, artifact, manifest_digest)
         baseline = self._baseline(manifest, artifact)
         layout = CountLayout(baseline) if baseline is not None and baseline.features else None
         if layout is None:
@@ -166,9 +159,7 @@ class Watchlist:
         entry = next((file for file in manifest.files if file.path == BASELINE_NAME), None)
         if entry is None:
             return None
-        data = self._store.get_bytes(f"{artifact}/{BASELINE_NAME}", MAX_BASELINE_BYTES)
-        if hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise IntegrityFailed(f"{artifact}/{BASELINE_NAME} does not have the digest that the manifest gives")
+        data = read_file(self._store, artifact, entry, MAX_BASELINE_BYTES)
         try:
             return Baseline.model_validate_json(data)
         except ValidationError as error:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from services.kernel.errors import Conflict, NotFound
 from services.kernel.uow import UnitOfWork
 from services.registry import audit
 from services.registry.model import next_version, parse_version
-from services.registry.tables import models, stage_moves, versions
+from services.registry.tables import models, stage_moves, version_metrics, version_tags, versions
 
 NEWEST_FIRST = (versions.c.major.desc(), versions.c.minor.desc(), versions.c.patch.desc())
 
@@ -60,7 +61,7 @@ def register(
         ).first()
         version = next_version((newest.major, newest.minor, newest.patch) if newest else None, now.date())
     major, minor, patch = parse_version(version)
-    parent = production_version(connection, model_id)
+    parent = manifest.lineage.parent_version or production_version(connection, model_id)
     connection.execute(
         versions.insert().values(
             model_id=model_id,
@@ -79,8 +80,17 @@ def register(
             parent_version=parent,
             registered_at=now.timestamp(),
             registered_by=actor,
+            framework=manifest.framework,
+            description=manifest.description,
+            changes=manifest.changes,
+            tags=json.dumps(manifest.tags, sort_keys=True),
+            job_id=manifest.lineage.job_id,
+            experiment_id=manifest.lineage.experiment_id,
+            dataset_digest=manifest.lineage.dataset_digest,
         )
     )
+    _make_searchable(connection, model_id, version, version_metrics, manifest.metrics)
+    _make_searchable(connection, model_id, version, version_tags, manifest.tags)
     connection.execute(
         stage_moves.insert().values(
             model_id=model_id,
@@ -209,6 +219,20 @@ def _ensure_model(connection: sa.Connection, manifest: Manifest, now: float) -> 
     else:
         statement = statement.on_conflict_do_nothing()
     connection.execute(statement)
+
+
+def _make_searchable(
+    connection: sa.Connection, model_id: str, version: str, table: sa.Table, values: Mapping[str, Any]
+) -> None:
+    key = {"model_id": model_id, "version": version}
+    connection.execute(table.delete().where(table.c.model_id == model_id, table.c.version == version))
+    rows = [{**key, "name": name, "value": value} for name, value in values.items() if not _is_nan(value)]
+    if rows:
+        connection.execute(table.insert(), rows)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _known(connection: sa.Connection, model_id: str, digest: str, content_digest: str, asked: str | None) -> str | None:

@@ -1,27 +1,35 @@
 """Versions in the store and in the local cache: whole, verified at every load, or refused."""
 
 import gzip
+import hashlib
 import io
+import json
 import os
 import pickle
 import threading
 import zlib
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from schemas.features import DType, Feature, Output, Signature
 from schemas.manifest import MANIFEST_NAME
+from services.kernel import artifacts
 from services.kernel.artifacts import (
+    blob_key,
     build_manifest,
     discard_version,
+    file_sha256,
+    keep_blob,
     load_version,
     store_version,
     write_manifest,
 )
 from services.kernel.errors import IntegrityFailed, InvalidInput, NotFound, TooLarge, Unavailable, UnsupportedMedia
 from services.kernel.storage import ArtifactStore
+from tests.waiting import until_sync
 
 SIGNATURE = Signature(
     inputs=(Feature(name="x", dtype=DType.FLOAT32),), outputs=(Output(name="y", dtype=DType.FLOAT32),)
@@ -64,7 +72,45 @@ def test_a_version_without_its_manifest_is_not_there(
 def test_a_discarded_version_is_gone(store: ArtifactStore, version: tuple[Path, str]) -> None:
     store_version(store, version[0], PREFIX)
     discard_version(store, PREFIX)
-    assert list(store.list()) == []
+    assert list(store.list("models")) == []
+    with pytest.raises(NotFound):
+        load_version(store, PREFIX, Path("nowhere"), version[1])
+
+
+def test_the_same_bytes_are_stored_once(store: ArtifactStore, tmp_path: Path) -> None:
+    first, second = make_version(tmp_path / "first"), make_version(tmp_path / "second")
+    store_version(store, first[0], PREFIX)
+    store_version(store, second[0], "models/other/0001")
+    blobs = [item.key for item in store.list("blobs")]
+    assert sorted(blobs) == sorted(blob_key(file_sha256(first[0] / name)) for name in ("model.onnx", "extra/notes.md"))
+    discard_version(store, PREFIX)
+    assert load_version(store, "models/other/0001", tmp_path / "cache", second[1]).is_dir()
+
+
+def test_a_version_stored_beside_its_manifest_is_read(
+    store: ArtifactStore, version: tuple[Path, str], tmp_path: Path
+) -> None:
+    directory, digest = version
+    for name in ("model.onnx", "extra/notes.md", MANIFEST_NAME):
+        store.put_file(f"{PREFIX}/{name}", directory / name)
+    loaded = load_version(store, PREFIX, tmp_path / "cache", digest)
+    assert (loaded / "model.onnx").read_bytes() == (directory / "model.onnx").read_bytes()
+
+
+def test_a_used_blob_becomes_young(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    assert not keep_blob(store, sha256, 7)
+    store.put_bytes(blob_key(sha256), b"weights")
+    before = store.stat(blob_key(sha256)).modified
+    monkeypatch.setattr(artifacts, "TOUCH_AFTER", timedelta(0))
+
+    def touched() -> bool:
+        assert keep_blob(store, sha256, 7)
+        return store.stat(blob_key(sha256)).modified > before
+
+    until_sync(touched)
+    assert store.get_bytes(blob_key(sha256)) == b"weights"
+    assert not keep_blob(store, sha256, 8)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "extra/notes.md", MANIFEST_NAME])
@@ -74,7 +120,7 @@ def test_damage_in_the_store_is_noticed(
 ) -> None:
     directory, digest = version
     store_version(store, directory, PREFIX)
-    key = f"{PREFIX}/{name}"
+    key = f"{PREFIX}/{name}" if name == MANIFEST_NAME else blob_key(file_sha256(directory / name))
     whole = store.get_bytes(key)
     if damage == "remove":
         store.delete(key)
@@ -170,9 +216,6 @@ def test_a_digest_is_a_digest(store: ArtifactStore, tmp_path: Path, digest: str)
 def test_a_manifest_with_a_hostile_path_is_refused(
     store: ArtifactStore, version: tuple[Path, str], tmp_path: Path, path: str
 ) -> None:
-    import hashlib
-    import json
-
     document = json.loads((version[0] / MANIFEST_NAME).read_bytes())
     document["files"].append({"path": path, "size": 1, "sha256": "0" * 64})
     data = json.dumps(document).encode()

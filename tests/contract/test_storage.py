@@ -39,14 +39,14 @@ BAD_KEYS = [
 def test_bytes_come_back(store: ArtifactStore) -> None:
     store.put_bytes("models/a/model.onnx", b"weights")
     assert store.get_bytes("models/a/model.onnx") == b"weights"
-    assert store.size("models/a/model.onnx") == 7
+    assert store.stat("models/a/model.onnx").size == 7
     assert store.exists("models/a/model.onnx")
 
 
 def test_an_empty_object_is_an_object(store: ArtifactStore) -> None:
     store.put_bytes("empty", b"")
     assert store.get_bytes("empty") == b""
-    assert store.size("empty") == 0
+    assert store.stat("empty").size == 0
 
 
 def test_a_put_replaces(store: ArtifactStore) -> None:
@@ -59,7 +59,7 @@ def test_a_file_larger_than_a_part_comes_back_whole(store: ArtifactStore, tmp_pa
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(os.urandom(1 << 20) * ((2 * PART_BYTES >> 20) + 1) + b"tail")
     store.put_file("big/file.bin", source)
-    assert store.size("big/file.bin") == source.stat().st_size
+    assert store.stat("big/file.bin").size == source.stat().st_size
     store.fetch("big/file.bin", target)
     assert target.read_bytes() == source.read_bytes()
     with store.open("big/file.bin") as reader:
@@ -71,7 +71,7 @@ def test_what_is_not_there(store: ArtifactStore, tmp_path: Path) -> None:
     store.put_bytes("folder/file", b"x")
     for key in ("nothing", "folder", "folder/file/below"):
         assert not store.exists(key)
-        for read in (store.get_bytes, store.size, store.open, lambda k: store.fetch(k, tmp_path / "out")):
+        for read in (store.get_bytes, store.stat, store.open, lambda k: store.fetch(k, tmp_path / "out")):
             with pytest.raises(NotFound, match=key):
                 read(key)
         store.delete(key)
@@ -118,7 +118,7 @@ def test_hostile_keys_are_refused(store: ArtifactStore, key: str, tmp_path: Path
         lambda: store.fetch(key, tmp_path / "out"),
         lambda: store.open(key),
         lambda: store.exists(key),
-        lambda: store.size(key),
+        lambda: store.stat(key).size,
         lambda: store.delete(key),
     ):
         with pytest.raises(InvalidInput):

@@ -183,6 +183,43 @@ SAMPLES: tuple[Message, ...] = (
     events.ModelArchived(
         model_id=MODEL, version="1.0.20260601", from_stage=events.Stage.PRODUCTION, actor="ann", comment="replaced"
     ),
+    events.ModelAliased(
+        model_id=MODEL,
+        alias="champion",
+        version="1.0.20260614",
+        previous_version="1.0.20260601",
+        actor="ann",
+        comment="better on probes",
+    ),
+    events.VersionAnnotated(
+        model_id=MODEL,
+        version="1.0.20260614",
+        description="Names the class of an attack.",
+        changes="Learnt from June's labels.",
+        tags={"team": "blue"},
+        actor="ann",
+    ),
+    events.ApprovalDecided(
+        model_id=MODEL,
+        version="1.0.20260614",
+        stage=events.Stage.PRODUCTION,
+        decision=events.Decision.APPROVE,
+        actor="bob",
+        comment="looked at the confusion matrix",
+    ),
+    events.CheckRecorded(
+        model_id=MODEL, version="1.0.20260614", check="bias-scan", passed=True, detail="run 17", actor="ci"
+    ),
+    events.PolicyChanged(
+        model_id=MODEL, policy_revision=2, policy={"stages": {"production": {"approvals": 2}}}, actor="ann"
+    ),
+    events.ControlChanged(
+        model_id=MODEL, control_id="dpia", control={"title": "Impact assessment", "state": "met"}, actor="carol"
+    ),
+    events.VersionSigned(model_id=MODEL, version="1.0.20260614", signer="release", key_sha256=DIGEST, actor="ann"),
+    events.VersionBytesDropped(
+        model_id=MODEL, version="1.0.20260601", size_bytes=41_000, reason="archived for over 365 days"
+    ),
     events.DeploymentWanted(
         model_id=MODEL,
         revision=3,

@@ -81,13 +81,22 @@ class LocalStore:
         """See `ArtifactStore`."""
         return self._path(key).is_file()
 
-    def size(self, key: str) -> int:
+    def stat(self, key: str) -> StoredObject:
         """See `ArtifactStore`."""
         with self._reading(key):
             path = self._path(key)
             if path.is_dir():
                 raise FileNotFoundError(path)
-            return path.stat().st_size
+            found = path.stat()
+            return StoredObject(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def touch(self, key: str) -> None:
+        """See `ArtifactStore`."""
+        with self._reading(key):
+            path = self._path(key)
+            if path.is_dir():
+                raise FileNotFoundError(path)
+            os.utime(path)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """See `ArtifactStore`."""

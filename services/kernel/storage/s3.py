@@ -26,6 +26,7 @@ from services.kernel.storage.store import StoredObject
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import CopySourceTypeDef
 
 PART_BYTES = 16 << 20
 CONNECT_SECONDS = 3.0
@@ -141,15 +142,22 @@ class S3Store:
     def exists(self, key: str) -> bool:
         """See `ArtifactStore`."""
         try:
-            self.size(key)
+            self.stat(key)
         except NotFound:
             return False
         return True
 
-    def size(self, key: str) -> int:
+    def stat(self, key: str) -> StoredObject:
         """See `ArtifactStore`."""
         with self._mapped(checked_key(key)):
-            return self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"]
+            found = self._client.head_object(Bucket=self._bucket, Key=key)
+        return StoredObject(key, found["ContentLength"], found["LastModified"])
+
+    def touch(self, key: str) -> None:
+        """See `ArtifactStore`. The server copies the object onto itself."""
+        source: CopySourceTypeDef = {"Bucket": self._bucket, "Key": key}
+        with self._mapped(checked_key(key)):
+            self._client.copy(source, self._bucket, key, ExtraArgs={"MetadataDirective": "REPLACE"}, Config=_TRANSFER)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """See `ArtifactStore`. 1,000 objects a request."""

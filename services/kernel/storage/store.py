@@ -50,8 +50,11 @@ class ArtifactStore(Protocol):
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
 
-    def size(self, key: str) -> int:
-        """Size in bytes."""
+    def stat(self, key: str) -> StoredObject:
+        """Size and time of the last write of one object."""
+
+    def touch(self, key: str) -> None:
+        """Make the object as young as if it had been written now; its bytes stay."""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """All objects in the folder `prefix`, at any depth, in no promised order; lazily, however many."""

@@ -14,8 +14,17 @@ from services.kernel.errors import InvalidInput
 from services.kernel.http.api import Deployer, Reader
 from services.kernel.uow import UnitOfWork
 from services.registry import deployments
-from services.registry.api.models import Cursor, Limit
-from services.registry.api.parts import LARGEST, IdempotencyKey, Parts, PartsOf, from_cursor, once, to_cursor
+from services.registry.api.parts import (
+    LARGEST,
+    Cursor,
+    IdempotencyKey,
+    Limit,
+    Parts,
+    PartsOf,
+    from_cursor,
+    once,
+    to_cursor,
+)
 from services.registry.replicas import ReplicaState, ReplicaView
 from services.registry.words import Words
 

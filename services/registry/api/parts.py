@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
 
 from schemas.base import Document
@@ -43,6 +43,8 @@ def parts_of(request: Request) -> Parts:
 LARGEST = 2**53
 """Numbers in requests are below this, so that every database can take them."""
 
+Limit = Annotated[int, Query(ge=1, le=1000, description="Most items of one page.")]
+Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
 PartsOf = Annotated[Parts, Depends(parts_of)]
 IdempotencyKey = Annotated[
     str | None,

@@ -17,7 +17,7 @@ from services.kernel.errors import TrimtabError, Unavailable
 from services.kernel.http.api import Writer
 from services.kernel.uow import UnitOfWork
 from services.registry import versions
-from services.registry.api.models import VersionDocument, version_document
+from services.registry.api.documents import VersionDocument, version_document
 from services.registry.api.parts import IdempotencyKey, Parts, PartsOf, once
 from services.registry.inspection import Limits
 from services.registry.submission import Submission, checked_manifest, read_submission

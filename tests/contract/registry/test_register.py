@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from schemas.events import ModelRegistered
+from services.kernel.artifacts import blob_key
 from services.kernel.db import Database
 from services.kernel.uow import Work
 from services.registry import audit, versions
@@ -50,12 +51,10 @@ async def test_a_version_is_registered_as_a_draft(registry: Registry) -> None:
     [event] = await registry.events()
     assert isinstance(event, ModelRegistered)
     assert (event.version, event.manifest_digest) == (body["version"], body["manifest_digest"])
-    assert sorted(item.key for item in registry.store.list(event.artifact)) == [
-        f"{event.artifact}/baseline.json",
-        f"{event.artifact}/manifest.json",
-        f"{event.artifact}/model.onnx",
-        f"{event.artifact}/notes/README.md",
-    ]
+    assert [item.key for item in registry.store.list(event.artifact)] == [f"{event.artifact}/manifest.json"]
+    assert sorted(item.key for item in registry.store.list("blobs")) == sorted(
+        blob_key(file["sha256"]) for file in body["files"]
+    )
 
 
 async def test_the_manifest_is_what_its_digest_says(registry: Registry) -> None:

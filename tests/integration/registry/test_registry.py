@@ -23,7 +23,7 @@ from schemas.events import (
 from schemas.jobs import DatasetConfig, TrainingJob
 from schemas.manifest import Lineage, Manifest
 from schemas.topics import topic_of
-from services.kernel.artifacts import build_manifest, store_version, write_manifest
+from services.kernel.artifacts import blob_key, build_manifest, file_sha256, store_version, write_manifest
 from services.kernel.bus.admin import apply_topics
 from services.kernel.bus.producer import Producer
 from services.kernel.bus.tail import read_to_end
@@ -196,7 +196,7 @@ async def test_a_wrong_artifact_is_refused_with_an_alert(
     store = open_store(settings)
     good = trained(store, tmp_path / "good", "job-good")
     bad = trained(store, tmp_path / "bad", "job-bad", seed=1)
-    key = f"{bad.artifact}/model.onnx"
+    key = blob_key(file_sha256(tmp_path / "bad" / "model.onnx"))
     whole = store.get_bytes(key)
     if damage == "flipped":
         store.put_bytes(key, whole[:-1] + bytes([whole[-1] ^ 1]))

@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 
 from schemas.events import Route
+from services.kernel.artifacts import blob_key, fetch_manifest
+from services.kernel.storage import open_store
 from tests.integration.serving.conftest import Cluster, Replica
 from tests.serving_models import VECTOR, vector_model
 from tests.waiting import until
@@ -146,8 +148,10 @@ async def test_a_model_that_never_loaded_is_not_ready(cluster: Cluster, client: 
 
 async def test_a_flipped_byte_is_not_served(cluster: Cluster, client: httpx.AsyncClient) -> None:
     await cluster.want("m", cluster.publish("m", "1.0.0"))
-    route = cluster.publish("m", "1.0.1")
-    (graph,) = cluster.settings.data_dir.glob(f"artifacts/{route.artifact}/model.onnx")
+    route = cluster.publish("m", "1.0.1", build=lambda path: vector_model(path, scale=2.0))
+    manifest, _ = fetch_manifest(open_store(cluster.settings), route.artifact, route.manifest_digest)
+    [file] = [file for file in manifest.files if file.is_model]
+    graph = cluster.settings.data_dir / "artifacts" / blob_key(file.sha256)
     data = bytearray(graph.read_bytes())
     data[-1] ^= 1
     graph.chmod(0o600)

@@ -1,21 +1,15 @@
-"""`trimtab models`: versions and their stages."""
+"""`trimtab models list|show|history`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trimtab.cli.options import ApiKey, AsJson, Url, connected, group, read_document
+from trimtab.cli.models.group import ModelId, app
+from trimtab.cli.options import ApiKey, AsJson, Url, connected
 from trimtab.cli.output import facts, show, table, when
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-app = group("List, show, register, promote or archive models.")
-
-ModelId = Annotated[str, typer.Argument(help="The model's id.", metavar="ID")]
-VersionText = Annotated[str, typer.Argument(help="The version, MAJOR.MINOR.PATCH.", metavar="VERSION")]
-Comment = Annotated[str, typer.Option(help="Why; kept in the history.")]
 
 
 @app.command("list")
@@ -49,59 +43,11 @@ def show_model(
     with connected(url, api_key) as client:
         if version is not None:
             found = client.version(model_id, version)
-            show(found, as_json, lambda console: _draw_version(console, found))
+            show(found, as_json, lambda console: draw_version(console, found))
             return
         found = client.model(model_id)
     rows = [_version_row(version) for version in found["versions"]]
     show(found, as_json, lambda console: table(console, ("version", "stage", "metrics", "registered"), rows))
-
-
-@app.command("register")
-def register(
-    path: Annotated[Path, typer.Argument(help="An ONNX file, or a folder with a manifest.", metavar="PATH")],
-    model_id: Annotated[str, typer.Option("--model-id", help="The model it is a version of.")],
-    version: Annotated[str | None, typer.Option(help="Its version; none: the next one.")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="More about it: JSON or YAML.")] = None,
-    url: Url = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
-    """Upload a model as a new draft."""
-    about = read_document(metadata) if metadata else {}
-    with connected(url, api_key, timeout_seconds=600) as client:
-        found = client.register_model(path, **{**about, "model_id": model_id, "version": version})
-    show(found, as_json, lambda console: _draw_version(console, found))
-
-
-@app.command("promote")
-def promote(
-    model_id: ModelId,
-    version: VersionText,
-    stage: Annotated[str, typer.Argument(help="staging or production.", metavar="STAGE")],
-    comment: Comment = "",
-    url: Url = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
-    """Move a version to staging, then to production."""
-    with connected(url, api_key) as client:
-        found = client.promote(model_id, version, stage, comment=comment)
-    show(found, as_json, lambda console: console.print(f"{model_id} {version} is in {stage} now", markup=False))
-
-
-@app.command("archive")
-def archive(
-    model_id: ModelId,
-    version: VersionText,
-    comment: Comment = "",
-    url: Url = None,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
-) -> None:
-    """Take a version out of use; it is kept for ever."""
-    with connected(url, api_key) as client:
-        found = client.archive(model_id, version, comment=comment)
-    show(found, as_json, lambda console: console.print(f"{model_id} {version} is archived", markup=False))
 
 
 @app.command("history")
@@ -135,7 +81,8 @@ def _leading(metrics: dict[str, float]) -> str:
     return "  ".join(f"{name} {metrics[name]:.4g}" for name in names)
 
 
-def _draw_version(console: "Console", version: dict[str, Any]) -> None:
+def draw_version(console: "Console", version: dict[str, Any]) -> None:
+    """Everything about a version but its files and signature."""
     skipped = ("signature", "files", "metrics", "hyperparameters", "lineage")
     facts(console, [(name, value) for name, value in version.items() if name not in skipped])
     for name in ("metrics", "hyperparameters", "lineage"):

@@ -1,0 +1,215 @@
+"""What the registry's routes answer about models, versions and their moves."""
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import Field
+
+from schemas.base import Document, JsonValue, Measured, Name, StrictDocument, UtcTime, Version
+from schemas.events import DeploymentWanted, Stage
+from schemas.features import Signature
+from schemas.manifest import BASELINE_NAME, Lineage, Manifest, ManifestFile
+from services.registry.api.parts import time_of
+from services.registry.words import Words
+
+
+class VersionBrief(Document):
+    """One version in a list."""
+
+    version: Version
+    stage: Stage
+    stage_since: UtcTime
+    registered_at: UtcTime
+
+
+class ModelBrief(Document):
+    """One model in a list."""
+
+    model_id: Name
+    model_name: str
+    model_type: str
+    created_at: UtcTime
+    versions: int
+    latest: VersionBrief
+    production: VersionBrief | None
+
+
+class ModelPage(Document):
+    """A page of models, by id."""
+
+    models: list[ModelBrief]
+    next_cursor: str | None
+
+
+class VersionDocument(Document):
+    """Everything known about one version."""
+
+    model_id: Name
+    model_name: str
+    model_type: str
+    version: Version
+    stage: Stage
+    stage_since: UtcTime
+    framework: str
+    metrics: dict[str, Measured]
+    hyperparameters: dict[str, JsonValue]
+    lineage: Lineage
+    parent_version: Version | None
+    signature: Signature
+    description: str
+    changes: str
+    tags: dict[str, str]
+    artifact: str
+    manifest_digest: str
+    content_digest: str
+    size_bytes: int
+    files: tuple[ManifestFile, ...]
+    has_baseline: bool
+    created_at: UtcTime
+    registered_at: UtcTime
+    registered_by: str
+
+
+class Refusal(Document):
+    """A trained model that was not registered, and why."""
+
+    job_id: Name
+    artifact: str
+    error: str
+    at: UtcTime
+
+
+class ModelDocument(Document):
+    """A model, its versions (newest first, a page of them), its deployment and what was refused lately."""
+
+    model_id: Name
+    model_name: str
+    model_type: str
+    created_at: UtcTime
+    production_version: Version | None
+    versions: list[VersionDocument]
+    next_cursor: str | None
+    deployment: DeploymentWanted | None
+    refused: list[Refusal]
+
+
+class Promotion(StrictDocument):
+    """Where to move a version, and why."""
+
+    stage: Stage
+    comment: Words = Field(default="", max_length=2000)
+
+
+class Comment(StrictDocument):
+    """Why."""
+
+    comment: Words = Field(default="", max_length=2000)
+
+
+class Moved(Document):
+    """What a move did. `deployment_revision` is set when it ended a canary."""
+
+    model_id: Name
+    version: Version
+    from_stage: Stage
+    stage: Stage
+    replaced_version: Version | None
+    deployment_revision: int | None
+
+
+class MoveDocument(Document):
+    """One entry of the history; without `from_stage` it is the registration."""
+
+    version: Version
+    from_stage: Stage | None
+    to_stage: Stage
+    at: UtcTime
+    actor: str
+    comment: str
+    replaced_version: Version | None
+
+
+class History(Document):
+    """A page of moves, newest first."""
+
+    model_id: Name
+    history: list[MoveDocument]
+    next_cursor: str | None
+
+
+class ProductionAt(Document):
+    """What was in production at a time, and the move that brought it there."""
+
+    model_id: Name
+    at: UtcTime
+    production_version: Version | None
+    move: MoveDocument | None
+
+
+def version_document(row: sa.Row[Any]) -> VersionDocument:
+    """The document of a version's row."""
+    manifest = Manifest.model_validate(json.loads(row.manifest))
+    return VersionDocument(
+        model_id=row.model_id,
+        model_name=manifest.model_name,
+        model_type=manifest.model_type,
+        version=row.version,
+        stage=row.stage,
+        stage_since=time_of(row.stage_since),
+        framework=manifest.framework,
+        metrics=manifest.metrics,
+        hyperparameters=manifest.hyperparameters,
+        lineage=manifest.lineage,
+        parent_version=row.parent_version,
+        signature=manifest.signature,
+        description=manifest.description,
+        changes=manifest.changes,
+        tags=manifest.tags,
+        artifact=row.artifact,
+        manifest_digest=row.manifest_digest,
+        content_digest=row.content_digest,
+        size_bytes=row.size_bytes,
+        files=manifest.files,
+        has_baseline=any(file.path == BASELINE_NAME for file in manifest.files),
+        created_at=manifest.created_at,
+        registered_at=time_of(row.registered_at),
+        registered_by=row.registered_by,
+    )
+
+
+def model_brief(row: sa.Row[Any], leading: list[sa.Row[Any]]) -> ModelBrief:
+    """A model with its newest version and the one in production."""
+    production = next((version for version in leading if version.stage == Stage.PRODUCTION.value), None)
+    return ModelBrief(
+        model_id=row.id,
+        model_name=row.name,
+        model_type=row.model_type,
+        created_at=time_of(row.created_at),
+        versions=leading[0].total,
+        latest=version_brief(leading[0]),
+        production=version_brief(production) if production is not None else None,
+    )
+
+
+def version_brief(row: sa.Row[Any]) -> VersionBrief:
+    """A version in a list."""
+    return VersionBrief(
+        version=row.version,
+        stage=row.stage,
+        stage_since=time_of(row.stage_since),
+        registered_at=time_of(row.registered_at),
+    )
+
+
+def move_document(row: sa.Row[Any]) -> MoveDocument:
+    """One entry of the history."""
+    return MoveDocument(
+        version=row.version,
+        from_stage=row.from_stage,
+        to_stage=row.to_stage,
+        at=time_of(row.at),
+        actor=row.actor,
+        comment=row.comment,
+        replaced_version=row.replaced_version,
+    )

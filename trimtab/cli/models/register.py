@@ -1,0 +1,28 @@
+"""`trimtab models register`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trimtab.cli.models.browse import draw_version
+from trimtab.cli.models.group import app
+from trimtab.cli.options import ApiKey, AsJson, Url, connected, read_document
+from trimtab.cli.output import show
+
+
+@app.command("register")
+def register(
+    path: Annotated[Path, typer.Argument(help="An ONNX file, or a folder with a manifest.", metavar="PATH")],
+    model_id: Annotated[str, typer.Option("--model-id", help="The model it is a version of.")],
+    version: Annotated[str | None, typer.Option(help="Its version; none: the next one.")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="More about it: JSON or YAML.")] = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Upload a model as a new draft."""
+    about = read_document(metadata) if metadata else {}
+    with connected(url, api_key, timeout_seconds=600) as client:
+        found = client.register_model(path, **{**about, "model_id": model_id, "version": version})
+    show(found, as_json, lambda console: draw_version(console, found))
