@@ -108,11 +108,6 @@ class FeatureBaseline(Document):
         """How many of the baseline's rows had no value."""
         return self.counts[-1]
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether all of the baseline's rows fell into one bin of a single value."""
-        return max(self.counts, default=0) == self.rows and self.edges is None
-
 
 class Baseline(Document):
     """The drift baseline of one version. `metrics` were measured on `metrics_rows` held-out rows."""

@@ -45,11 +45,6 @@ class DType(StrEnum):
         """Whether NaN exists in this type."""
         return self.value.startswith("float")
 
-    @property
-    def is_number(self) -> bool:
-        """Whether values of this type have an order and a distance."""
-        return self not in (DType.STRING, DType.BOOL)
-
     def holds(self, value: str | int | float | bool) -> bool:
         """Whether `value` can be an element of this type, by kind and by range."""
         if self is DType.STRING:

@@ -37,9 +37,3 @@ def release(connection: sa.Connection, name: str, holder: str) -> None:
     connection.execute(
         leases.update().where(leases.c.name == name, leases.c.holder == holder).values(expires_at=0.0, holder="")
     )
-
-
-def holds(connection: sa.Connection, name: str, holder: str, epoch: int) -> bool:
-    """Whether `holder` still has the lease in `epoch`: the fence that a zombie fails."""
-    row = connection.execute(sa.select(leases.c.holder, leases.c.epoch).where(leases.c.name == name)).one_or_none()
-    return row is not None and row.holder == holder and row.epoch == epoch

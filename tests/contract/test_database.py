@@ -96,7 +96,7 @@ def test_a_lease_has_one_holder_and_a_zombie_is_told_by_its_epoch(db: Database) 
     assert take("a") == 1
     now[0] = 1011
     assert take("b") == 2
-    assert db.read_now(lambda c: (lease.holds(c, "job", "a", 1), lease.holds(c, "job", "b", 2))) == (False, True)
+    assert take("a") is None
     db.write_now(lambda c: lease.release(c, "job", "b"))
     assert take("a") == 3
 

@@ -39,12 +39,6 @@ def test_names_of_the_open_inference_protocol(dtype: DType, name: str) -> None:
     assert dtype.v2 == name
 
 
-def test_numbers_are_what_has_a_distance() -> None:
-    assert not DType.STRING.is_number
-    assert not DType.BOOL.is_number
-    assert DType.UINT8.is_number
-
-
 @pytest.mark.parametrize("shape", [(0,), (-1, 3), (2, 0)])
 def test_a_shape_has_known_sizes(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValidationError, match="batch axis"):
