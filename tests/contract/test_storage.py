@@ -5,6 +5,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from services.kernel.errors import InvalidInput, Misconfigured, NotFound, TooLarge, Unavailable
@@ -204,3 +205,83 @@ class TestS3:
     def test_no_bucket_named(self) -> None:
         with pytest.raises(Misconfigured, match="S3_BUCKET"):
             open_store(Settings(model_storage_type="s3"))
+
+
+def test_a_file_is_taken(store: ArtifactStore, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for content in (b"the first", b"the second, longer"):
+        source.write_bytes(content)
+        store.take_file("blobs/x", source)
+        assert not source.exists()
+        assert store.get_bytes("blobs/x") == content
+
+
+def test_a_taken_file_is_young(store: ArtifactStore, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"bytes")
+    os.utime(source, (0, 0))
+    store.take_file("blobs/x", source)
+    assert datetime.now(UTC) - store.stat("blobs/x").modified < timedelta(minutes=5)
+
+
+def test_a_file_of_another_filesystem_is_taken(store: ArtifactStore) -> None:
+    memory = Path("/dev/shm") / f"trimtab-{os.getpid()}"
+    memory.write_bytes(b"bytes")
+    try:
+        store.take_file("blobs/x", memory)
+        assert not memory.exists()
+    finally:
+        memory.unlink(missing_ok=True)
+    assert store.get_bytes("blobs/x") == b"bytes"
+
+
+def test_a_file_that_may_be_read_in_place(store: ArtifactStore) -> None:
+    store.put_bytes("a/b", b"bytes")
+    path = store.path_of("a/b")
+    assert path is None or path.read_bytes() == b"bytes"
+    assert (path is None) == (store.direct is not None)
+    with pytest.raises(NotFound):
+        store.path_of("a/c")
+
+
+class TestDirect:
+    """Uploads past us, to a real S3 server."""
+
+    @pytest.fixture
+    def s3(self, s3_server: S3Server, s3_bucket: str) -> ArtifactStore:
+        return open_store(s3_settings(s3_server, s3_bucket))
+
+    @staticmethod
+    def put(url: str, data: bytes) -> httpx.Response:
+        return httpx.put(url, content=data, trust_env=False)
+
+    def test_parts_become_an_object(self, s3: ArtifactStore) -> None:
+        direct = s3.direct
+        assert direct is not None
+        contents = [os.urandom(PART_BYTES), os.urandom(1000)]
+        upload = direct.begin("incoming/x")
+        for number, content in enumerate(contents, 1):
+            url = direct.url_of("incoming/x", upload, number, len(content), 600)
+            assert self.put(url, content).status_code == 200
+        sent = direct.sent("incoming/x", upload)
+        assert [sent[number].size for number in (1, 2)] == [PART_BYTES, 1000]
+        assert not s3.exists("incoming/x")
+        direct.complete("incoming/x", upload, {number: part.etag for number, part in sent.items()})
+        direct.copy("incoming/x", "blobs/x")
+        assert s3.get_bytes("blobs/x") == b"".join(contents)
+        with pytest.raises(NotFound):
+            direct.sent("incoming/x", upload)
+
+    def test_a_url_takes_what_was_asked_for_and_nothing_else(self, s3: ArtifactStore) -> None:
+        direct = s3.direct
+        assert direct is not None
+        upload = direct.begin("incoming/x")
+        url = direct.url_of("incoming/x", upload, 1, 100, 600)
+        for refused in (url, url.replace("partNumber=1", "partNumber=2"), url.replace("incoming/x", "blobs/x")):
+            assert self.put(refused, bytes(101)).status_code == 403
+        assert self.put(url, bytes(100)).status_code == 200
+        with pytest.raises(InvalidInput, match="send them again"):
+            direct.complete("incoming/x", upload, {1: "0" * 32})
+        direct.abort("incoming/x", upload)
+        direct.abort("incoming/x", upload)
+        assert self.put(url, bytes(100)).status_code == 404

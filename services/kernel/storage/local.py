@@ -4,6 +4,7 @@ A write goes to a temporary file in the same filesystem, is flushed to the disk 
 folder is flushed too. Reads follow no symbolic link that leaves the store.
 """
 
+import errno
 import os
 import shutil
 import uuid
@@ -49,6 +50,31 @@ class LocalStore:
         """See `ArtifactStore`."""
         with path.open("rb") as source:
             self._put(key, lambda target: shutil.copyfileobj(source, target, 1 << 20))
+
+    @property
+    def direct(self) -> None:
+        """See `ArtifactStore`: a folder takes no uploads by itself."""
+        return None
+
+    def take_file(self, key: str, path: Path) -> None:
+        """See `ArtifactStore`."""
+        target = self._path(key)
+        try:
+            with path.open("rb") as taken:
+                os.fsync(taken.fileno())
+            os.utime(path)
+            with self._writing(key):
+                self._move_into_place(path, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise self._unavailable(error) from error
+            self.put_file(key, path)
+            path.unlink()
+
+    def path_of(self, key: str) -> Path | None:
+        """See `ArtifactStore`."""
+        self.stat(key)
+        return self._path(key)
 
     def put_bytes(self, key: str, data: bytes) -> None:
         """See `ArtifactStore`."""
@@ -148,13 +174,12 @@ class LocalStore:
         path = self._path(key)
         partial = self._root / _INCOMING / uuid.uuid4().hex
         try:
-            with partial.open("xb") as target:
-                write(target)
-                target.flush()
-                os.fsync(target.fileno())
-            self._move_into_place(partial, path)
-        except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
-            raise Conflict(f"{key} is the folder of another artifact, or one of its folders is an artifact") from error
+            with self._writing(key):
+                with partial.open("xb") as target:
+                    write(target)
+                    target.flush()
+                    os.fsync(target.fileno())
+                self._move_into_place(partial, path)
         except OSError as error:
             raise self._unavailable(error) from error
         finally:
@@ -173,6 +198,13 @@ class LocalStore:
             for folder in {path.parent, *(folder.parent for folder in made)}:
                 _flush_folder(folder)
             return
+
+    @contextmanager
+    def _writing(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+            raise Conflict(f"{key} is the folder of another artifact, or one of its folders is an artifact") from error
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[None]:

@@ -22,6 +22,7 @@ from urllib3.exceptions import HTTPError
 
 from services.kernel.errors import Misconfigured, NotFound, TooLarge, TrimtabError, Unavailable
 from services.kernel.storage.keys import checked_key, checked_prefix
+from services.kernel.storage.s3_parts import S3Parts
 from services.kernel.storage.store import StoredObject
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ CONNECT_SECONDS = 3.0
 READ_SECONDS = 30.0
 TRIES = 4
 
-_ABSENT = {"404", "NoSuchKey", "NotFound"}
+_ABSENT = {"404", "NoSuchKey", "NotFound", "NoSuchUpload"}
 _TRANSFER = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4)
 
 
@@ -41,8 +42,8 @@ class S3Store:
     """`ArtifactStore` in `bucket`. `connect` makes one and checks that it can be used."""
 
     def __init__(self, client: "S3Client", bucket: str) -> None:
-        self._client = client
-        self._bucket = bucket
+        self.client = client
+        self.bucket = bucket
 
     @classmethod
     def connect(
@@ -102,22 +103,32 @@ class S3Store:
     @property
     def name(self) -> str:
         """Bucket and endpoint."""
-        return f"S3 bucket {self._bucket} at {self._client.meta.endpoint_url}"
+        return f"S3 bucket {self.bucket} at {self.client.meta.endpoint_url}"
 
     def put_file(self, key: str, path: Path) -> None:
         """See `ArtifactStore`."""
-        with self._mapped(checked_key(key)):
-            self._client.upload_file(str(path), self._bucket, key, Config=_TRANSFER)
+        with self.mapped(checked_key(key)):
+            self.client.upload_file(str(path), self.bucket, key, Config=_TRANSFER)
+
+    def take_file(self, key: str, path: Path) -> None:
+        """See `ArtifactStore`."""
+        self.put_file(key, path)
+        path.unlink()
+
+    def path_of(self, key: str) -> Path | None:
+        """See `ArtifactStore`."""
+        self.stat(key)
+        return None
 
     def put_bytes(self, key: str, data: bytes) -> None:
         """See `ArtifactStore`."""
-        with self._mapped(checked_key(key)):
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=data)
+        with self.mapped(checked_key(key)):
+            self.client.put_object(Bucket=self.bucket, Key=key, Body=data)
 
     def get_bytes(self, key: str, max_bytes: int | None = None) -> bytes:
         """See `ArtifactStore`."""
-        with self._mapped(checked_key(key)):
-            answer = self._client.get_object(Bucket=self._bucket, Key=key)
+        with self.mapped(checked_key(key)):
+            answer = self.client.get_object(Bucket=self.bucket, Key=key)
             with answer["Body"] as body:
                 if max_bytes is not None and answer["ContentLength"] > max_bytes:
                     raise TooLarge(f"{key} has more than {max_bytes} bytes")
@@ -127,16 +138,16 @@ class S3Store:
         """See `ArtifactStore`."""
         partial = path.with_name(f".{uuid.uuid4().hex}.part")
         try:
-            with self._mapped(checked_key(key)):
-                self._client.download_file(self._bucket, key, str(partial), Config=_TRANSFER)
+            with self.mapped(checked_key(key)):
+                self.client.download_file(self.bucket, key, str(partial), Config=_TRANSFER)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
 
     def open(self, key: str) -> BinaryIO:
         """See `ArtifactStore`."""
-        with self._mapped(checked_key(key)):
-            body = self._client.get_object(Bucket=self._bucket, Key=key)["Body"]
+        with self.mapped(checked_key(key)):
+            body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"]
         return cast(BinaryIO, io.BufferedReader(_Body(self, key, body), 1 << 20))
 
     def exists(self, key: str) -> bool:
@@ -149,34 +160,44 @@ class S3Store:
 
     def stat(self, key: str) -> StoredObject:
         """See `ArtifactStore`."""
-        with self._mapped(checked_key(key)):
-            found = self._client.head_object(Bucket=self._bucket, Key=key)
+        with self.mapped(checked_key(key)):
+            found = self.client.head_object(Bucket=self.bucket, Key=key)
         return StoredObject(key, found["ContentLength"], found["LastModified"])
 
     def touch(self, key: str) -> None:
         """See `ArtifactStore`. The server copies the object onto itself."""
-        source: CopySourceTypeDef = {"Bucket": self._bucket, "Key": key}
-        with self._mapped(checked_key(key)):
-            self._client.copy(source, self._bucket, key, ExtraArgs={"MetadataDirective": "REPLACE"}, Config=_TRANSFER)
+        self.copy(checked_key(key), key)
+
+    def copy(self, source: str, key: str) -> None:
+        """Copy an object inside the bucket, in parts where it is large; the bytes stay with the server."""
+        place: CopySourceTypeDef = {"Bucket": self.bucket, "Key": source}
+        with self.mapped(source):
+            self.client.copy(place, self.bucket, key, ExtraArgs={"MetadataDirective": "REPLACE"}, Config=_TRANSFER)
+
+    @property
+    def direct(self) -> S3Parts:
+        """See `ArtifactStore`."""
+        return S3Parts(self)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """See `ArtifactStore`. 1,000 objects a request."""
         folder = checked_prefix(prefix)
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=f"{folder}/" if folder else ""
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=f"{folder}/" if folder else ""
         )
-        with self._mapped(folder):
+        with self.mapped(folder):
             for page in pages:
                 for item in page.get("Contents", ()):
                     yield StoredObject(item["Key"], item["Size"], item["LastModified"])
 
     def delete(self, key: str) -> None:
         """See `ArtifactStore`."""
-        with self._mapped(checked_key(key)):
-            self._client.delete_object(Bucket=self._bucket, Key=key)
+        with self.mapped(checked_key(key)):
+            self.client.delete_object(Bucket=self.bucket, Key=key)
 
     @contextmanager
-    def _mapped(self, key: str) -> Iterator[None]:
+    def mapped(self, key: str) -> Iterator[None]:
+        """Turn the client's errors about `key` into ours."""
         try:
             yield
         except TrimtabError:
@@ -199,7 +220,7 @@ class _Body(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        with self._store._mapped(self._key):
+        with self._store.mapped(self._key):
             data: bytes = self._body.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)

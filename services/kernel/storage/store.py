@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from services.kernel.storage.direct import DirectUploads
+
 
 @dataclass(frozen=True)
 class StoredObject:
@@ -32,8 +34,18 @@ class ArtifactStore(Protocol):
     def name(self) -> str:
         """Where this store is, for messages and `trimtab doctor`; no secrets."""
 
+    @property
+    def direct(self) -> DirectUploads | None:
+        """Uploads past this process, straight to the backend; None where it takes none."""
+
     def put_file(self, key: str, path: Path) -> None:
         """Store the bytes of the file at `path`, replacing what was there."""
+
+    def take_file(self, key: str, path: Path) -> None:
+        """Store the file at `path` and remove it there; no byte is copied when both lie in one filesystem."""
+
+    def path_of(self, key: str) -> Path | None:
+        """A file that holds the object and may be read in place, or None where there is none (S3). Never write it."""
 
     def put_bytes(self, key: str, data: bytes) -> None:
         """Store `data`, replacing what was there."""
