@@ -3,12 +3,9 @@
 Making the environment takes about 20 s, once a lock file: it is kept below `.cache/`.
 """
 
-import fcntl
-import hashlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,12 +18,12 @@ from services.kernel.bus.admin import apply_topics
 from services.kernel.bus.producer import Producer
 from services.kernel.leash import leashed
 from services.kernel.settings import Settings
+from tests.environments import ROOT, locked_environment
 from tests.golden.samples import SAMPLES
 from tests.golden.write import envelope
 from tests.waiting import until
 from trimtab.local.broker import LocalBroker
 
-ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "faust"
 LOCK = EXAMPLE / "requirements.lock"
 
@@ -34,20 +31,7 @@ LOCK = EXAMPLE / "requirements.lock"
 @pytest.fixture(scope="session")
 def faust_python() -> Path:
     """The Python of an environment that holds exactly what the example's lock file lists."""
-    cache = ROOT / ".cache"
-    cache.mkdir(exist_ok=True)
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
-    environment = cache / f"faust-{version}-{digest}"
-    python, complete = environment / "bin" / "python", environment / "complete"
-    with (cache / "faust.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several workers of pytest-xdist may want it at once
-        if not complete.exists():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True, timeout=120)
-            install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r"]
-            subprocess.run([python, *install, str(LOCK)], check=True, timeout=300)
-            complete.touch()
-    return python
+    return locked_environment("faust", LOCK)
 
 
 @pytest.fixture
