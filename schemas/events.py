@@ -233,12 +233,12 @@ class CheckRecorded(Message):
 
 
 class PolicyChanged(Message):
-    """The rules by which versions of a model move between stages were written anew."""
+    """The rules by which versions of a model (`*`: of every model without its own) move between stages are new."""
 
     TYPE: ClassVar[str] = "trimtab.policy.changed.v1"
     KEY: ClassVar[str] = "model_id"
 
-    model_id: Name
+    model_id: Name | Literal["*"]
     policy_revision: int
     policy: dict[str, JsonValue]
     actor: str

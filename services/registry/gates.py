@@ -71,7 +71,7 @@ def unmet(gates: Sequence[Gate]) -> list[str]:
 def _rejections(facts: Facts) -> Gate:
     said = [f"{who}{f' ({why})' if why else ''}" for who, why in sorted(facts.rejected.items())]
     text = f"it was rejected by {', '.join(said)}: they can approve it, or register a better version"
-    return Gate("rejections", False, text, tuple(sortedfacts.rejected))
+    return Gate("rejections", False, text, tuple(sorted(facts.rejected)))
 
 
 def _approvals(policy: StagePolicy, facts: Facts) -> Gate:

@@ -1,5 +1,6 @@
 """Moving versions between stages, and the history of it. Functions over one transaction."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,12 +8,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from schemas.events import ModelArchived, ModelPromoted, Stage
+from schemas.events import ModelArchived, ModelPromoted, Stage, VersionAnnotated
 from services.kernel.errors import Conflict
 from services.kernel.uow import UnitOfWork
 from services.registry import audit, deployments
+from services.registry.aliases import aliases_of
+from services.registry.facts import gates_before
+from services.registry.gates import unmet
 from services.registry.model import check_move
-from services.registry.rules import enforced
+from services.registry.policies import effective
+from services.registry.rules import GatesUnmet, enforced
 from services.registry.tables import stage_moves, versions
 from services.registry.versions import find_version, production_version
 
@@ -27,25 +32,62 @@ class Moved:
     deployment_revision: int | None = None
 
 
-def move(uow: UnitOfWork, model_id: str, version: str, target: Stage, *, actor: str, comment: str = "") -> Moved:
-    """Move a version to `target`. Raises `NotFound`, and `Conflict` for a move that is not legal.
+def move(
+    uow: UnitOfWork,
+    model_id: str,
+    version: str,
+    target: Stage,
+    *,
+    actor: str,
+    comment: str = "",
+    changes: str | None = None,
+) -> Moved:
+    """Move a version (or `@alias`) to `target`, with `changes` written beside it if they are given.
 
-    What was in production before is archived by the same decision. A version that shares the traffic with another
-    (a canary) gets all of it when it is promoted to production. A version that is deployed is not archived.
+    Raises `NotFound`, `Conflict` for a move that is not legal, and `GatesUnmet` for one that the model's policy does
+    not allow yet. A version that was in production before returns there past every gate: a rollback must not wait for
+    anybody. Those that were unmet are in the audit trail.
+
+    What was in production before is archived by the same decision, or returns to staging if the policy says so or an
+    alias names it. A version that shares the traffic with another (a canary) gets all of it when it is promoted to
+    production. A version that is deployed, or named by an alias, is not archived.
     """
     connection = uow.connection
+    if changes is not None:
+        _write_changes(uow, model_id, version, changes, actor)
     revision = uow.next_revision("model", model_id)
     row = find_version(connection, model_id, version)
-    origin = Stage(row.stage)
+    version, origin = row.version, Stage(row.stage)
+    returns = target is Stage.PRODUCTION and _was_in_production(connection, model_id, version)
     with enforced():
-        check_move(version, origin, target, was_in_production=_was_in_production(connection, model_id, version))
+        check_move(version, origin, target, was_in_production=returns)
+    past: dict[str, Any] = {}
     if target is Stage.ARCHIVED:
         _refuse_deployed(connection, model_id, version)
+        _refuse_aliased(connection, model_id, version)
+    else:
+        _refuse_without_bytes(row)
+        missing = unmet(gates_before(connection, row, target, uow.now()))
+        if returns:
+            past = {"returns": True, "unmet": missing}
+        elif missing:
+            raise GatesUnmet(
+                f"version {version} cannot move to {target.value} yet: {'; '.join(missing)}", unmet=missing
+            )
     replaced = production_version(connection, model_id) if target is Stage.PRODUCTION else None
     if replaced is not None:
-        _set_stage(uow, model_id, replaced, Stage.PRODUCTION, Stage.ARCHIVED, actor, f"replaced by {version}", None)
+        stage, why = _after_production(connection, model_id, replaced)
+        _set_stage(uow, model_id, replaced, Stage.PRODUCTION, stage, actor, f"replaced by {version}{why}", None)
     _set_stage(uow, model_id, version, origin, target, actor, comment, replaced)
-    audit.record(uow, actor, f"model.{target.value}", f"{model_id}:{version}", from_stage=origin.value, comment=comment)
+    audit.record(
+        uow,
+        actor,
+        f"model.{target.value}",
+        f"{model_id}:{version}",
+        from_stage=origin.value,
+        comment=comment,
+        **past,
+    )
     if target is Stage.ARCHIVED:
         uow.publish(
             ModelArchived(model_id=model_id, version=version, from_stage=origin, actor=actor, comment=comment),
@@ -110,6 +152,51 @@ def _refuse_deployed(connection: sa.Connection, model_id: str, version: str) -> 
     wanted = deployments.current(connection, model_id)
     if wanted is not None and version in deployments.routes_of(wanted).versions:
         raise Conflict(f"version {version} is deployed: deploy another version before this one is archived")
+
+
+def _write_changes(uow: UnitOfWork, model_id: str, version: str, changes: str, actor: str) -> None:
+    revision = uow.next_revision("model", model_id)
+    row = find_version(uow.connection, model_id, version)
+    if row.changes == changes:
+        return
+    mine = (versions.c.model_id == model_id) & (versions.c.version == row.version)
+    uow.connection.execute(versions.update().where(mine).values(changes=changes))
+    audit.record(uow, actor, "model.annotated", f"{model_id}:{row.version}", changes=changes)
+    uow.publish(
+        VersionAnnotated(
+            model_id=model_id,
+            version=row.version,
+            description=row.description,
+            changes=changes,
+            tags=json.loads(row.tags),
+            actor=actor,
+        ),
+        revision=revision,
+    )
+
+
+def _refuse_aliased(connection: sa.Connection, model_id: str, version: str) -> None:
+    names = aliases_of(connection, model_id, version)
+    if names:
+        raise Conflict(
+            f"version {version} is {', '.join(f'@{name}' for name in names)}: let the alias name another version, or "
+            "remove it, before this one is archived"
+        )
+
+
+def _refuse_without_bytes(row: sa.Row[Any]) -> None:
+    if row.bytes_dropped_at is not None:
+        raise Conflict(f"the files of version {row.version} were given up by the retention policy: register it anew")
+
+
+def _after_production(connection: sa.Connection, model_id: str, version: str) -> tuple[Stage, str]:
+    """Where a version goes that leaves production for another, and why it is not archived, if it is not."""
+    if effective(connection, model_id).policy.former == "staging":
+        return Stage.STAGING, "; kept in staging by the policy"
+    names = aliases_of(connection, model_id, version)
+    if names:
+        return Stage.STAGING, f"; kept in staging as {', '.join(f'@{name}' for name in names)}"
+    return Stage.ARCHIVED, ""
 
 
 def _set_stage(

@@ -14,9 +14,9 @@ from schemas.manifest import Manifest
 from services.kernel.db import insert_into
 from services.kernel.errors import Conflict, NotFound
 from services.kernel.uow import UnitOfWork
-from services.registry import audit
+from services.registry import audit, garbage
 from services.registry.model import next_version, parse_version
-from services.registry.tables import models, stage_moves, version_metrics, version_tags, versions
+from services.registry.tables import aliases, models, stage_moves, version_metrics, version_tags, versions
 
 NEWEST_FIRST = (versions.c.major.desc(), versions.c.minor.desc(), versions.c.patch.desc())
 
@@ -42,7 +42,7 @@ def register(
     """Give a verified version that lies under `artifact` its number: (version, whether it is new).
 
     The same record again is the version that it was. Raises `Conflict` when `version` holds something else, or this
-    content is registered under another number than the one asked for.
+    content is registered under another number than the one asked for, and `garbage.BeingCollected`: store it again.
     """
     connection, model_id = uow.connection, manifest.model_id
     revision = uow.next_revision("model", model_id)
@@ -89,6 +89,7 @@ def register(
             dataset_digest=manifest.lineage.dataset_digest,
         )
     )
+    garbage.hold(connection, artifact, (file.sha256 for file in manifest.files))
     _make_searchable(connection, model_id, version, version_metrics, manifest.metrics)
     _make_searchable(connection, model_id, version, version_tags, manifest.tags)
     connection.execute(
@@ -131,7 +132,9 @@ def find_model(connection: sa.Connection, model_id: str) -> Row:
 
 
 def find_version(connection: sa.Connection, model_id: str, version: str) -> Row:
-    """The version's row. Raises `NotFound`."""
+    """The row of a version, which may be named by an alias too (`@champion`). Raises `NotFound`."""
+    if version.startswith("@"):
+        version = _aliased(connection, model_id, version[1:])
     row = connection.execute(
         sa.select(versions).where(versions.c.model_id == model_id, versions.c.version == version)
     ).first()
@@ -139,6 +142,15 @@ def find_version(connection: sa.Connection, model_id: str, version: str) -> Row:
         find_model(connection, model_id)
         raise NotFound(f"model {model_id!r} has no version {version}")
     return row
+
+
+def _aliased(connection: sa.Connection, model_id: str, alias: str) -> str:
+    query = sa.select(aliases.c.version).where(aliases.c.model_id == model_id, aliases.c.alias == alias)
+    version = connection.execute(query).scalar()
+    if version is None:
+        find_model(connection, model_id)
+        raise NotFound(f"model {model_id!r} has no alias {alias!r}: `trimtab models alias {model_id}` lists them")
+    return str(version)
 
 
 def production_version(connection: sa.Connection, model_id: str) -> str | None:

@@ -40,11 +40,11 @@ class Registry:
         headers: dict[str, str] | None = None,
         **metadata: Any,
     ) -> httpx.Response:
-        """Upload a version."""
+        """Upload a version; unless `changes` are given, they say that it is a test's."""
         parts = {"model.onnx": (graph or classifier()).SerializeToString(), **(files or {})}
         return await self.client.post(
             "/mlops/models",
-            data={"metadata": json.dumps({"model_id": model_id, **metadata})},
+            data={"metadata": json.dumps({"model_id": model_id, "changes": "a test's", **metadata})},
             files=[("file", (name, data)) for name, data in parts.items()],
             headers=headers,
         )
