@@ -28,6 +28,11 @@ class Topic:
         """The field that keys the topic's records."""
         return self.default.KEY
 
+    @property
+    def kept_for_ever(self) -> bool:
+        """Whether the topic promises that its records, or the newest of each key, never go."""
+        return self.compacted or self.retention_ms < 0
+
 
 TOPICS: tuple[Topic, ...] = (
     Topic(

@@ -16,13 +16,14 @@ import httpx
 from services.kernel.errors import Misconfigured
 from trimtab import calls
 from trimtab.errors import TrimtabError, Unavailable, error_of
+from trimtab.surfaces.events import Events
 from trimtab.surfaces.sender import Answer, Sender
 
 DEFAULT_PORT = "3006"
 LARGEST_PORT = 65535
 
 
-class Surface(Sender[Answer]):
+class Surface(Events[Answer], Sender[Answer]):
     """The routes of Trimtab as methods. Further groups of them are mixed in from `trimtab.surfaces`."""
 
     # training

@@ -74,7 +74,7 @@ def create_directly(settings: Settings, name: str, scopes: Sequence[Scope]) -> t
 
     The registry need not run; once it does, its relay announces the key.
     """
-    return _directly(settings, lambda uow: create(uow, name, scopes, actor="command line"))
+    return directly(settings, lambda uow: create(uow, name, scopes, actor="command line"))
 
 
 def create_first(settings: Settings, name: str, scopes: Sequence[Scope]) -> tuple[str, str] | None:
@@ -83,10 +83,14 @@ def create_first(settings: Settings, name: str, scopes: Sequence[Scope]) -> tupl
     def grant(uow: UnitOfWork) -> tuple[str, str] | None:
         return None if list_all(uow.connection) else create(uow, name, scopes, actor="command line")
 
-    return _directly(settings, grant)
+    return directly(settings, grant)
 
 
-def _directly(settings: Settings, fn: Callable[[UnitOfWork], T]) -> T:
+def directly(settings: Settings, fn: Callable[[UnitOfWork], T]) -> T:
+    """`fn(uow)` in one transaction of the registry's database, migrated first. Blocking.
+
+    The registry need not run; once it does, its relay sends what was published.
+    """
     database = Database(settings.database_of("registry"), "registry")
     try:
         if database.is_sqlite:

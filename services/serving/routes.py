@@ -13,6 +13,7 @@ OWNERS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("monitor", r"/mlops/models/[^/]+/(drift|monitoring|predictions/export)"),
         ("monitor", r"/mlops/(labels|monitor(/.+)?|alerts(/.+)?)"),
         ("registry", r"/mlops/(models|deploy|deployments|keys|audit)(/.+)?"),
+        ("registry", r"/mlops/events/replay"),
         ("trainer", r"/mlops/train(/.+)?"),
         ("tuner", r"/mlops/experiments(/.+)?"),
         ("loop", r"/mlops/loop(/.+)?"),

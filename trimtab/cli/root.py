@@ -28,6 +28,7 @@ COMMANDS = {
     "experiment": "Run and compare hyper-parameter searches.",
     "loop": "Look at the closed loop, pause it, start a cycle.",
     "why": "The chain of events that led to a version.",
+    "events": "Tell the registry's events again.",
     "keys": "Create, list and revoke API keys.",
     "dlq": "Look at dead letters; replay, drop or step over them.",
     "topics": "Look at the Kafka topics, or create them.",

@@ -2,6 +2,8 @@
 
 Rows are read by "not yet published", never by "id greater than the last" (PostgreSQL sequences commit out of order).
 One relay a service, held by a lease; a zombie is harmless since consumers know every event id and revision.
+
+Rows of topics that are kept for ever stay in the outbox for ever too: they are the log that `replay.py` sends again.
 """
 
 import asyncio
@@ -10,11 +12,13 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import prometheus_client as metrics
 import sqlalchemy as sa
 
+from schemas.topics import TOPICS
 from services.kernel import lease
 from services.kernel.bus.producer import Producer, SendFailed
 from services.kernel.db import Database, DatabaseUnavailable
@@ -31,6 +35,9 @@ LEASE_SECONDS = 10.0
 POLL_SECONDS = 1.0
 KEEP_SECONDS = 7 * 24 * 3600.0
 PRUNE_EVERY_SECONDS = 600.0
+PRUNE_ROWS = 5_000
+"""Rows that one transaction removes: none holds the writer up for long."""
+KEPT_TOPICS = tuple(topic.name for topic in TOPICS if topic.kept_for_ever)
 
 PUBLISHED = metrics.Counter("trimtab_outbox_published_total", "Outbox rows published")
 PARKED = metrics.Counter("trimtab_outbox_parked_total", "Outbox rows too large to publish, kept aside")
@@ -48,6 +55,7 @@ class Relay:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.task: asyncio.Task[None] | None = None
         self._pruned_at = 0.0
+        self._pruned_to = 0
 
     async def start(self) -> None:
         """Begin relaying in the background."""
@@ -140,7 +148,14 @@ class Relay:
             return
         self._pruned_at = time.monotonic()
         before = time.time() - KEEP_SECONDS
-        await self._db.write(lambda connection: _forget(connection, before))
+        await self._db.write(lambda connection: _forget_keys(connection, before))
+        from_seq: int | None = self._pruned_to
+        while from_seq is not None:
+            rows = await self._db.read(partial(_outlived, before=before, from_seq=from_seq))
+            if rows:
+                await self._db.write(partial(_forget, rows=rows))
+            from_seq = rows[-1] + 1 if len(rows) == PRUNE_ROWS else None
+        self._pruned_to = await self._db.read(partial(_first_to_outlive, from_seq=self._pruned_to))
 
 
 def _rounds(rows: Sequence[Any]) -> list[list[Any]]:
@@ -162,8 +177,35 @@ def _rounds(rows: Sequence[Any]) -> list[list[Any]]:
     return rounds
 
 
-def _forget(connection: sa.Connection, before: float) -> None:
-    connection.execute(outbox.delete().where(outbox.c.published_at < before))
+def _outlived(connection: sa.Connection, before: float, from_seq: int) -> list[int]:
+    """The first `PRUNE_ROWS` rows from `from_seq` on that were published before `before` and are not kept for ever."""
+    old = _passing(from_seq).where(outbox.c.published_at < before)
+    return list(connection.execute(old.order_by(outbox.c.seq).limit(PRUNE_ROWS)).scalars())
+
+
+def _first_to_outlive(connection: sa.Connection, from_seq: int) -> int:
+    """The number of the first row that will be forgotten one day: the next look need not begin before it.
+
+    So the rows that are kept for ever are passed over once in the life of a process, not every ten minutes.
+    """
+    first = connection.execute(_passing(from_seq).order_by(outbox.c.seq).limit(1)).scalar()
+    if first is not None:
+        return int(first)
+    last = connection.execute(sa.select(sa.func.max(outbox.c.seq))).scalar()
+    return max(from_seq, int(last or 0) + 1)
+
+
+def _passing(from_seq: int) -> sa.Select[Any]:
+    return sa.select(outbox.c.seq).where(
+        outbox.c.seq >= from_seq, outbox.c.topic.not_in(KEPT_TOPICS), outbox.c.parked.is_(None)
+    )
+
+
+def _forget(connection: sa.Connection, rows: list[int]) -> None:
+    connection.execute(outbox.delete().where(outbox.c.seq.in_(rows)))
+
+
+def _forget_keys(connection: sa.Connection, before: float) -> None:
     connection.execute(idempotency.delete().where(idempotency.c.at < before))
 
 
