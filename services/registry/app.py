@@ -5,12 +5,14 @@ import shutil
 from datetime import timedelta
 
 from services.kernel.bus.consume import ConsumeLoop
+from services.kernel.bus.probe import broker_answers
 from services.kernel.bus.table_reader import TableReader
 from services.kernel.http.api import create_api
 from services.kernel.service import BackgroundTask, Service
 from services.kernel.storage import open_store
 from services.registry.api import ROUTERS, UPLOAD_PATH
 from services.registry.api.parts import Parts
+from services.registry.collector import Collector, Graces
 from services.registry.handlers import HANDLERS
 from services.registry.inspection import Limits
 from services.registry.registrar import Registrar
@@ -47,6 +49,16 @@ def build(settings: RegistrySettings) -> Service:
     service.add(_Staging(settings))
     service.add(TableReader(settings, "deployment-status", replicas.on_message))
     service.add(BackgroundTask("registrar", registrar.run))
-    service.add(ConsumeLoop(settings, GROUP, HANDLERS, work=service.work, producer=service.producer))
+    consume = ConsumeLoop(settings, GROUP, HANDLERS, work=service.work, producer=service.producer)
+    service.add(consume)
+
+    async def waits_for() -> str | None:
+        answers = await broker_answers(settings)
+        return consume.ready() if answers else f"no broker answers at {settings.kafka_bootstrap}"
+
+    graces = Graces(settings.registry_grace_seconds, settings.registry_unregistered_days * 86_400)
+    collector = Collector(service.db, store, graces, settings.registry_collection_seconds, waits_for)
+    service.state["collector"] = collector
+    service.add(BackgroundTask("collector", collector.run))
     service.app = create_api(service, ROUTERS, title="Trimtab registry", unbounded=(UPLOAD_PATH,))
     return service

@@ -20,6 +20,13 @@ class RegistrySettings(Settings):
     """How many uploaded graphs are opened beside each other; further uploads wait."""
     registry_replica_silence_seconds: float = Field(default=30.0, gt=0)
     """How long a replica may say nothing before it counts as gone."""
+    registry_collection_seconds: float = Field(default=3600.0, gt=0)
+    """Pause between two collections of garbage in the artifact store, and before the first one."""
+    registry_grace_seconds: float = Field(default=86_400.0, ge=0)
+    """How long what no version names stays in the artifact store before it is condemned, and once more before it is
+    removed. It must exceed the longest upload, and two hours: bytes that are used once more are made young hourly."""
+    registry_unregistered_days: float = Field(default=30.0, ge=0)
+    """How long the model of a job that was not registered stays: a trial of an experiment, or a refused one."""
 
     @property
     def staging_dir(self) -> Path:

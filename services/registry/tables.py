@@ -1,8 +1,9 @@
 """The registry's tables. Times are seconds since 1970 (UTC); documents are JSON text.
 
 A version's row never changes but for its stage, its annotations (description, changes, tags) and the mark that its
-bytes are gone. No record is ever deleted. `version_metrics`, `version_tags` and `version_words` repeat what the rows
-hold, for searching.
+bytes are gone. No record is ever deleted. `version_metrics` and `version_tags` repeat what the rows hold, for searching,
+and so does `version_words`, which is another kind of table on every database (`search/text.py`). `versions.seq` grows in
+the order in which registrations are committed.
 """
 
 import sqlalchemy as sa
@@ -23,6 +24,12 @@ models = sa.Table(
     sa.Column("model_type", MODEL_ID, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
 )
+
+FACTS = (
+    *("seq", "model_id", "version", "stage", "framework", "registered_at", "registered_by", "stage_since", "size_bytes"),
+    *("job_id", "experiment_id", "dataset_digest", "parent_version", "major", "minor", "patch"),
+)
+"""Columns of a version that a filter compares."""
 
 versions = sa.Table(
     "versions",
@@ -51,11 +58,18 @@ versions = sa.Table(
     sa.Column("experiment_id", MODEL_ID, nullable=True),
     sa.Column("dataset_digest", sa.Text, nullable=True),
     sa.Column("bytes_dropped_at", sa.Float, nullable=True),
+    sa.Column("seq", sa.BigInteger, nullable=False, server_default="0"),  # of the audit row that registered it
     sa.UniqueConstraint("model_id", "record_digest", name="versions_record"),
     sa.Index("versions_order", "model_id", "major", "minor", "patch", unique=True),
     sa.Index("versions_content", "model_id", "content_digest"),
     sa.Index("versions_stage", "stage", "model_id"),
-    sa.Index("versions_newest", "registered_at", "model_id", "version"),
+    sa.Index("versions_of_model", "model_id", "seq"),
+    sa.Index("versions_number", "major", "minor", "patch", "seq"),
+    sa.Index("versions_registered", "registered_at", "seq"),
+    sa.Index("versions_job", "job_id"),
+    sa.Index("versions_experiment", "experiment_id"),
+    sa.Index("versions_dataset", "dataset_digest", postgresql_using="hash"),
+    sa.Index("versions_artifact", "artifact"),
     sa.Index(
         "versions_one_in_production",
         "model_id",
@@ -65,24 +79,34 @@ versions = sa.Table(
     ),
 )
 
+sa.Index("versions_seq", versions.c.seq, unique=True).ddl_if(dialect="postgresql")
+sa.Index(  # SQLite reads a filter's columns from here; in the row itself they lie behind the manifest's pages
+    "versions_facts",
+    *(versions.c[name] for name in FACTS),
+).ddl_if(dialect="sqlite")
+sa.Index(  # in the order of bytes, whatever the database's language is
+    "versions_by_model", versions.c.model_id.collate("C"), versions.c.major, versions.c.minor, versions.c.patch
+).ddl_if(dialect="postgresql")
+
 version_metrics = sa.Table(
     "version_metrics",
     metadata,
-    sa.Column("model_id", MODEL_ID, primary_key=True),
-    sa.Column("version", VERSION, primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("name", sa.String(256), primary_key=True),
     sa.Column("value", sa.Float, nullable=False),
-    sa.Index("version_metrics_value", "name", "value", "model_id", "version"),
+    sa.Index("version_metrics_value", "name", "value", "seq"),
+    sqlite_with_rowid=False,
 )
 
 version_tags = sa.Table(
     "version_tags",
     metadata,
-    sa.Column("model_id", MODEL_ID, primary_key=True),
-    sa.Column("version", VERSION, primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("name", sa.String(256), primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
-    sa.Index("version_tags_value", "name", "value", "model_id", "version"),
+    sa.Column("head", sa.String(64), nullable=False),  # of the value, for the index: a whole one may be too long
+    sa.Index("version_tags_value", "name", "head", "seq"),
+    sqlite_with_rowid=False,
 )
 
 aliases = sa.Table(
@@ -94,6 +118,7 @@ aliases = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Index("aliases_of_version", "model_id", "version"),
+    sa.Index("aliases_named", "alias"),
 )
 
 alias_moves = sa.Table(
@@ -189,10 +214,18 @@ inspections = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
 )
 
+blob_holders = sa.Table(
+    "blob_holders",
+    metadata,
+    sa.Column("sha256", SHA256, primary_key=True),
+    sa.Column("artifact", sa.Text, primary_key=True),  # the prefix of the manifest that names the bytes
+    sa.Index("blob_holders_of_artifact", "artifact"),
+)
+
 condemned = sa.Table(
     "condemned",
     metadata,
-    sa.Column("sha256", SHA256, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),  # of a blob, or the prefix of a version that never came to be
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("claimed_at", sa.Float, nullable=True),

@@ -4,6 +4,8 @@ Frozen: a later change is a revision of its own.
 """
 
 import json
+import re
+import unicodedata
 
 import sqlalchemy as sa
 from alembic import op
@@ -30,25 +32,10 @@ def upgrade() -> None:
         sa.Column("experiment_id", MODEL_ID, nullable=True),
         sa.Column("dataset_digest", sa.Text, nullable=True),
         sa.Column("bytes_dropped_at", sa.Float, nullable=True),
+        sa.Column("seq", sa.BigInteger, nullable=False, server_default="0"),
     ):
         op.add_column("versions", column)
-    op.create_index("versions_newest", "versions", ["registered_at", "model_id", "version"])
-    op.create_table(
-        "version_metrics",
-        sa.Column("model_id", MODEL_ID, primary_key=True),
-        sa.Column("version", VERSION, primary_key=True),
-        sa.Column("name", sa.String(256), primary_key=True),
-        sa.Column("value", sa.Float, nullable=False),
-    )
-    op.create_index("version_metrics_value", "version_metrics", ["name", "value", "model_id", "version"])
-    op.create_table(
-        "version_tags",
-        sa.Column("model_id", MODEL_ID, primary_key=True),
-        sa.Column("version", VERSION, primary_key=True),
-        sa.Column("name", sa.String(256), primary_key=True),
-        sa.Column("value", sa.Text, nullable=False),
-    )
-    op.create_index("version_tags_value", "version_tags", ["name", "value", "model_id", "version"])
+    _create_search_tables(op.get_bind())
     op.create_table(
         "aliases",
         sa.Column("model_id", MODEL_ID, sa.ForeignKey("models.id"), primary_key=True),
@@ -58,6 +45,7 @@ def upgrade() -> None:
         sa.Column("actor", sa.Text, nullable=False),
     )
     op.create_index("aliases_of_version", "aliases", ["model_id", "version"])
+    op.create_index("aliases_named", "aliases", ["alias"])
     op.create_table(
         "alias_moves",
         sa.Column("seq", BigKey, primary_key=True, autoincrement=True),
@@ -136,35 +124,102 @@ def upgrade() -> None:
         sa.Column("at", sa.Float, nullable=False),
     )
     op.create_table(
-        "condemned",
+        "blob_holders",
         sa.Column("sha256", SHA256, primary_key=True),
+        sa.Column("artifact", sa.Text, primary_key=True),
+    )
+    op.create_index("blob_holders_of_artifact", "blob_holders", ["artifact"])
+    op.create_index("versions_artifact", "versions", ["artifact"])
+    op.create_table(
+        "condemned",
+        sa.Column("key", sa.Text, primary_key=True),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
         sa.Column("at", sa.Float, nullable=False),
         sa.Column("claimed_at", sa.Float, nullable=True),
     )
     _repeat_manifests(op.get_bind())
+    _create_search_indexes(op.get_bind())
+
+
+def _create_search_tables(connection: sa.Connection) -> None:
+    """Number the versions in the order of their registration, and make what is searched."""
+    sqlite = connection.dialect.name == "sqlite"
+    registered = "(SELECT a.seq FROM audit a WHERE a.action = 'model.registered' AND a.entity = "
+    connection.exec_driver_sql("CREATE INDEX audit_registered ON audit (entity, action)")
+    connection.exec_driver_sql(
+        f"UPDATE versions SET seq = coalesce({registered} versions.model_id || ':' || versions.version), 0)"  # noqa: S608 - ours
+    )
+    connection.exec_driver_sql("DROP INDEX audit_registered")
+    op.create_table(
+        "version_metrics",
+        sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("name", sa.String(256), primary_key=True),
+        sa.Column("value", sa.Float, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("version_metrics_value", "version_metrics", ["name", "value", "seq"])
+    op.create_table(
+        "version_tags",
+        sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("name", sa.String(256), primary_key=True),
+        sa.Column("value", sa.Text, nullable=False),
+        sa.Column("head", sa.String(64), nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("version_tags_value", "version_tags", ["name", "head", "seq"])
+    if sqlite:
+        connection.exec_driver_sql(
+            "CREATE VIRTUAL TABLE version_words USING fts5(words, tokenize='ascii', detail='none', columnsize=0)"
+        )
+    else:
+        connection.exec_driver_sql("CREATE TABLE version_words (seq bigint PRIMARY KEY, words tsvector NOT NULL)")
+        connection.exec_driver_sql(
+            "CREATE INDEX version_words_any ON version_words USING gin (words) WITH (fastupdate = off)"
+        )
+
+
+def _create_search_indexes(connection: sa.Connection) -> None:
+    op.create_index("versions_of_model", "versions", ["model_id", "seq"])
+    op.create_index("versions_number", "versions", ["major", "minor", "patch", "seq"])
+    op.create_index("versions_registered", "versions", ["registered_at", "seq"])
+    op.create_index("versions_job", "versions", ["job_id"])
+    op.create_index("versions_experiment", "versions", ["experiment_id"])
+    op.create_index("versions_dataset", "versions", ["dataset_digest"], postgresql_using="hash")
+    if connection.dialect.name == "sqlite":
+        op.create_index("versions_facts", "versions", FACTS)
+    else:
+        op.create_index("versions_seq", "versions", ["seq"], unique=True)
+        op.create_index("versions_by_model", "versions", [sa.text('model_id COLLATE "C"'), "major", "minor", "patch"])
 
 
 def _repeat_manifests(connection: sa.Connection) -> None:
     """Copy what the manifests say to where it is searched; a page of versions at a time."""
-    versions = sa.table("versions", *(sa.column(name) for name in ("model_id", "version", "manifest", *COPIED)))
-    metrics = sa.table("version_metrics", *map(sa.column, ("model_id", "version", "name", "value")))
-    tags = sa.table("version_tags", *map(sa.column, ("model_id", "version", "name", "value")))
-    last = ("", "")
+    versions = sa.table(
+        "versions", *(sa.column(name) for name in ("model_id", "version", "seq", "artifact", "manifest", *COPIED))
+    )
+    metrics = sa.table("version_metrics", *map(sa.column, ("seq", "name", "value")))
+    tags = sa.table("version_tags", *map(sa.column, ("seq", "name", "value", "head")))
+    holders = sa.table("blob_holders", sa.column("sha256"), sa.column("artifact"))
+    last, unaudited = ("", ""), 0
     key = sa.tuple_(versions.c.model_id, versions.c.version)
     while True:
         page = connection.execute(
-            sa.select(versions.c.model_id, versions.c.version, versions.c.manifest)
+            sa.select(versions.c.model_id, versions.c.version, versions.c.seq, versions.c.artifact, versions.c.manifest)
             .where(key > sa.tuple_(*last))
             .order_by(versions.c.model_id, versions.c.version)
             .limit(500)
         ).all()
         if not page:
             return
-        for model_id, version, text in page:
+        for model_id, version, seq, artifact, text in page:
             manifest = json.loads(text)
+            digests = {file["sha256"] for file in manifest["files"]}
+            connection.execute(holders.insert(), [{"sha256": each, "artifact": artifact} for each in digests])
             lineage = manifest.get("lineage") or {}
+            if seq == 0:
+                seq = unaudited = unaudited - 1
             found = {
+                "seq": seq,
                 "framework": manifest["framework"],
                 "description": manifest.get("description", ""),
                 "changes": manifest.get("changes", ""),
@@ -175,15 +230,33 @@ def _repeat_manifests(connection: sa.Connection) -> None:
             }
             mine = (versions.c.model_id == model_id) & (versions.c.version == version)
             connection.execute(versions.update().where(mine).values(**found))
-            for table, values in ((metrics, manifest.get("metrics", {})), (tags, manifest.get("tags", {}))):
-                rows = [
-                    {"model_id": model_id, "version": version, "name": name, "value": value}
-                    for name, value in values.items()
-                    if value is not None
-                ]
-                if rows:
-                    connection.execute(table.insert(), rows)
+            named = {name: value for name, value in manifest.get("metrics", {}).items() if value is not None}
+            rows = [{"seq": seq, "name": name, "value": value} for name, value in named.items() if len(name) <= 256]
+            if rows:
+                connection.execute(metrics.insert(), rows)
+            given = {name: value for name, value in manifest.get("tags", {}).items() if len(name) <= 256}
+            rows = [{"seq": seq, "name": name, "value": value, "head": value[:64]} for name, value in given.items()]
+            if rows:
+                connection.execute(tags.insert(), rows)
+            texts = (model_id, manifest.get("model_name", ""), found["description"], found["changes"])
+            _write_words(connection, seq, " ".join((*texts, *given, *given.values())))
         last = (page[-1].model_id, page[-1].version)
 
 
+def _write_words(connection: sa.Connection, seq: int, text: str) -> None:
+    """As `services.registry.search.text` did when this revision was made."""
+    found = re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).casefold())
+    words = list(dict.fromkeys(word[:64] for word in found))
+    if connection.dialect.name == "sqlite":
+        statement = sa.text("INSERT INTO version_words (rowid, words) VALUES (:seq, :words)")
+        connection.execute(statement, {"seq": seq, "words": " ".join(words)})
+    else:
+        statement = sa.text("INSERT INTO version_words (seq, words) VALUES (:seq, array_to_tsvector(:words))")
+        connection.execute(statement, {"seq": seq, "words": words})
+
+
 COPIED = ("framework", "description", "changes", "tags", "job_id", "experiment_id", "dataset_digest")
+FACTS = (
+    *("seq", "model_id", "version", "stage", "framework", "registered_at", "registered_by", "stage_since", "size_bytes"),
+    *("job_id", "experiment_id", "dataset_digest", "parent_version", "major", "minor", "patch"),
+)
