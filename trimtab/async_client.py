@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -23,6 +23,8 @@ from trimtab.surface import (
     unreachable,
     uses_proxies,
 )
+
+T = TypeVar("T")
 
 
 class AsyncClient(Surface[Awaitable[Any]]):
@@ -71,6 +73,14 @@ class AsyncClient(Surface[Awaitable[Any]]):
                     files=files or None,
                 )
             )
+
+    async def prepared(
+        self, prepare: Callable[[], AbstractContextManager[T]], send: Callable[[T], Awaitable[Any]]
+    ) -> Any:
+        """The answer of `send` to what `prepare`, in a thread, yields; it is cleaned up afterwards."""
+        with ExitStack() as stack:
+            ready = await asyncio.to_thread(lambda: stack.enter_context(prepare()))
+            return await send(ready)
 
     async def _upload_url(self, call: Call) -> str:
         """Where an upload goes: asked for without the body, since the gateway only says who takes it (307)."""

@@ -8,9 +8,9 @@ with Client() as client:
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -29,6 +29,8 @@ from trimtab.surface import (
     unreachable,
     uses_proxies,
 )
+
+T = TypeVar("T")
 
 
 class Client(Surface[Any]):
@@ -77,6 +79,11 @@ class Client(Surface[Any]):
                     files=files or None,
                 )
             )
+
+    def prepared(self, prepare: Callable[[], AbstractContextManager[T]], send: Callable[[T], Any]) -> Any:
+        """The answer of `send` to what `prepare` yields, which is cleaned up afterwards."""
+        with prepare() as ready:
+            return send(ready)
 
     def _upload_url(self, call: Call) -> str:
         """Where an upload goes: asked for without the body, since the gateway only says who takes it (307)."""

@@ -1,9 +1,13 @@
 """What every group of methods builds on."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Generic, TypeVar
 
 from trimtab.calls import Call
+
+T = TypeVar("T")
 
 Answer = TypeVar("Answer")
 """`Any` for `Client`, `Awaitable[Any]` for `AsyncClient`."""
@@ -15,3 +19,11 @@ class Sender(ABC, Generic[Answer]):
     @abstractmethod
     def send(self, call: Call) -> Answer:
         """Send any call; the JSON of its answer (text where it is not JSON, None where it is empty)."""
+
+    @abstractmethod
+    def prepared(self, prepare: Callable[[], AbstractContextManager[T]], send: Callable[[T], Answer]) -> Answer:
+        """The answer of `send` to what `prepare` yields, which is cleaned up afterwards.
+
+        For what takes long before anything can be sent (files to fetch, a model to convert): the asynchronous client
+        prepares in a thread.
+        """
