@@ -17,8 +17,8 @@ GENESIS = "0" * 64
 """What the first row is chained to."""
 
 
-def record(uow: UnitOfWork, actor: str, action: str, entity: str, **facts: Any) -> None:
-    """Append one change, in the transaction that makes it."""
+def record(uow: UnitOfWork, actor: str, action: str, entity: str, **facts: Any) -> int:
+    """Append one change, in the transaction that makes it; returns the row's number."""
     seq = uow.next_revision("audit", "")
     previous = uow.connection.execute(sa.select(audit.c.sha256).where(audit.c.seq == seq - 1)).scalar()
     row = {
@@ -31,6 +31,7 @@ def record(uow: UnitOfWork, actor: str, action: str, entity: str, **facts: Any) 
         "previous_sha256": previous or GENESIS,
     }
     uow.connection.execute(audit.insert().values(**row, sha256=_digest(row)))
+    return seq
 
 
 def broken_at(connection: sa.Connection) -> int | None:

@@ -26,7 +26,17 @@ models = sa.Table(
 )
 
 FACTS = (
-    *("seq", "model_id", "version", "stage", "framework", "registered_at", "registered_by", "stage_since", "size_bytes"),
+    *(
+        "seq",
+        "model_id",
+        "version",
+        "stage",
+        "framework",
+        "registered_at",
+        "registered_by",
+        "stage_since",
+        "size_bytes",
+    ),
     *("job_id", "experiment_id", "dataset_digest", "parent_version", "major", "minor", "patch"),
 )
 """Columns of a version that a filter compares."""

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +15,8 @@ from services.kernel.errors import Conflict, NotFound
 from services.kernel.uow import UnitOfWork
 from services.registry import audit, garbage
 from services.registry.model import next_version, parse_version
-from services.registry.tables import aliases, models, stage_moves, version_metrics, version_tags, versions
+from services.registry.search import index
+from services.registry.tables import aliases, models, stage_moves, versions
 
 NEWEST_FIRST = (versions.c.major.desc(), versions.c.minor.desc(), versions.c.patch.desc())
 
@@ -62,10 +62,12 @@ def register(
         version = next_version((newest.major, newest.minor, newest.patch) if newest else None, now.date())
     major, minor, patch = parse_version(version)
     parent = manifest.lineage.parent_version or production_version(connection, model_id)
+    seq = audit.record(uow, actor, "model.registered", f"{model_id}:{version}", manifest_digest=manifest_digest)
     connection.execute(
         versions.insert().values(
             model_id=model_id,
             version=version,
+            seq=seq,
             major=major,
             minor=minor,
             patch=patch,
@@ -90,8 +92,16 @@ def register(
         )
     )
     garbage.hold(connection, artifact, (file.sha256 for file in manifest.files))
-    _make_searchable(connection, model_id, version, version_metrics, manifest.metrics)
-    _make_searchable(connection, model_id, version, version_tags, manifest.tags)
+    index.add(
+        connection,
+        seq,
+        model_id=model_id,
+        model_name=manifest.model_name,
+        metrics=manifest.metrics,
+        description=manifest.description,
+        changes=manifest.changes,
+        tags=manifest.tags,
+    )
     connection.execute(
         stage_moves.insert().values(
             model_id=model_id,
@@ -103,7 +113,6 @@ def register(
             comment="registered",
         )
     )
-    audit.record(uow, actor, "model.registered", f"{model_id}:{version}", manifest_digest=manifest_digest)
     uow.publish(
         ModelRegistered(
             model_id=model_id,
@@ -231,20 +240,6 @@ def _ensure_model(connection: sa.Connection, manifest: Manifest, now: float) -> 
     else:
         statement = statement.on_conflict_do_nothing()
     connection.execute(statement)
-
-
-def _make_searchable(
-    connection: sa.Connection, model_id: str, version: str, table: sa.Table, values: Mapping[str, Any]
-) -> None:
-    key = {"model_id": model_id, "version": version}
-    connection.execute(table.delete().where(table.c.model_id == model_id, table.c.version == version))
-    rows = [{**key, "name": name, "value": value} for name, value in values.items() if not _is_nan(value)]
-    if rows:
-        connection.execute(table.insert(), rows)
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _known(connection: sa.Connection, model_id: str, digest: str, content_digest: str, asked: str | None) -> str | None:

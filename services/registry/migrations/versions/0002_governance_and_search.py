@@ -257,6 +257,16 @@ def _write_words(connection: sa.Connection, seq: int, text: str) -> None:
 
 COPIED = ("framework", "description", "changes", "tags", "job_id", "experiment_id", "dataset_digest")
 FACTS = (
-    *("seq", "model_id", "version", "stage", "framework", "registered_at", "registered_by", "stage_since", "size_bytes"),
+    *(
+        "seq",
+        "model_id",
+        "version",
+        "stage",
+        "framework",
+        "registered_at",
+        "registered_by",
+        "stage_since",
+        "size_bytes",
+    ),
     *("job_id", "experiment_id", "dataset_digest", "parent_version", "major", "minor", "patch"),
 )
