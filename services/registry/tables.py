@@ -1,9 +1,9 @@
 """The registry's tables. Times are seconds since 1970 (UTC); documents are JSON text.
 
 A version's row never changes but for its stage, its annotations (description, changes, tags) and the mark that its
-bytes are gone. No record is ever deleted. `version_metrics` and `version_tags` repeat what the rows hold, for searching,
-and so does `version_words`, which is another kind of table on every database (`search/text.py`). `versions.seq` grows in
-the order in which registrations are committed.
+bytes are gone. No record is ever deleted. `version_metrics` and `version_tags` repeat what the rows hold, for
+searching, and so does `version_words`, another kind of table on every database (`search/text.py`). `versions.seq` grows
+in the order in which registrations are committed.
 """
 
 import sqlalchemy as sa

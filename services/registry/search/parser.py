@@ -10,9 +10,10 @@
     field      = NAME | ( "metrics" | "tags" ) "." ( NAME | QUOTED )
     value      = WORD | QUOTED
 
-`fields.KINDS` lists the fields. Words such as `and` are read in either case. A text in quotes (", ' or `) doubles a quote
-inside it. Text is compared exactly, upper and lower case told apart; in a `like` pattern % is any text, _ any one
-sign, and a backslash takes a sign literally. A duration, `7d`, is a time: that long ago.
+`fields.KINDS` lists the fields. Words such as `and` are read in either case. A text in quotes (", ' or `) doubles a
+quote inside it. Text is compared exactly, upper and lower case told apart; in a `like` pattern % is any text, _ any one
+sign, and a backslash takes a sign literally. A duration, `7d`, is a time: that long ago. What a version does not have
+fulfils no comparison, `!=` and `not in` no more than `=`; `not` is the exact complement.
 """
 
 from collections.abc import Callable

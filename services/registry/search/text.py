@@ -1,8 +1,8 @@
 """Words of versions, found by full text: FTS5 on SQLite, `tsvector` with a GIN index on PostgreSQL.
 
 We split texts into words ourselves, so that both databases find the same: a word is a run of letters and digits of any
-script, in its compatible form (NFKC) and without regard to case; everything else stands between words. Both index what we
-give them as it is. A query is words that must all be there; `fraud*` is any word that begins with `fraud`.
+script, in its compatible form (NFKC) and without regard to case; everything else stands between words. Both index what
+we give them as it is. A query is words that must all be there; `fraud*` is any word that begins with `fraud`.
 """
 
 import re
