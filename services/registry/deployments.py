@@ -74,7 +74,7 @@ def deploy(
     expected_revision: int | None = None,
 ) -> DeploymentWanted:
     """Send a model's traffic to `version` (default: the one in production), a part of it with `canary`, or by
-    `weights`.
+    `weights`. Versions may be named by alias (`@champion`); what is kept is the version.
 
     Beside a canary the present shadow, fallback and sticky key stay unless others are named; a full deployment starts
     afresh. Raises `NotFound`, `InvalidInput`, `Conflict` (a version that may not be deployed; nothing in production)
@@ -87,7 +87,11 @@ def deploy(
     if weights is not None:
         if version is not None or canary is not None:
             raise InvalidInput("give either `weights` or `version` with or without `canary`, not both")
-        routes = split_routes({each: _route(connection, model_id, each) for each in weights}, weights)
+        named = {each: _route(connection, model_id, each) for each in weights}
+        if len({route.version for route in named.values()}) < len(named):
+            raise InvalidInput("`weights` names a version twice, once by an alias")
+        shares = {named[each].version: weight for each, weight in weights.items()}
+        routes = split_routes({route.version: route for route in named.values()}, shares)
     else:
         chosen = version or production_version(connection, model_id)
         if chosen is None:
@@ -272,8 +276,10 @@ def find_current(connection: sa.Connection, model_id: str) -> DeploymentWanted:
 def _route(connection: sa.Connection, model_id: str, version: str) -> Route:
     row = find_version(connection, model_id, version)
     with enforced():
-        check_deployable(version, Stage(row.stage))
-    return Route(name=version, version=version, weight=0, artifact=row.artifact, manifest_digest=row.manifest_digest)
+        check_deployable(row.version, Stage(row.stage))
+    return Route(
+        name=row.version, version=row.version, weight=0, artifact=row.artifact, manifest_digest=row.manifest_digest
+    )
 
 
 def _named(connection: sa.Connection, model_id: str, name: str, version: str | None) -> Route | None:

@@ -24,8 +24,9 @@ from services.registry.versions import find_version, production_version
 
 @dataclass(frozen=True)
 class Moved:
-    """What a move did: where the version came from, which one it replaced, the deployment revision that it caused."""
+    """What a move did: which version, where it came from, which one it replaced, the deployment that it caused."""
 
+    version: str
     from_stage: Stage
     to_stage: Stage
     replaced_version: str | None = None
@@ -93,7 +94,7 @@ def move(
             ModelArchived(model_id=model_id, version=version, from_stage=origin, actor=actor, comment=comment),
             revision=revision,
         )
-        return Moved(origin, target)
+        return Moved(version, origin, target)
     uow.publish(
         ModelPromoted(
             model_id=model_id,
@@ -107,7 +108,7 @@ def move(
         revision=revision,
     )
     deployed = deployments.end_canary(uow, model_id, version, actor) if target is Stage.PRODUCTION else None
-    return Moved(origin, target, replaced, deployed)
+    return Moved(version, origin, target, replaced, deployed)
 
 
 def history(

@@ -56,6 +56,7 @@ def requires(scope: str) -> Any:
 
 Reader = Annotated[Principal, requires("read")]
 Writer = Annotated[Principal, requires("write")]
+Approver = Annotated[Principal, requires("approve")]
 Deployer = Annotated[Principal, requires("deploy")]
 Admin = Annotated[Principal, requires("admin")]
 

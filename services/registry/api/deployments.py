@@ -1,16 +1,15 @@
 """Routes of deployments: what is wanted, and what each replica really serves."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, model_validator
 
-from schemas.base import Document, Name, StrictDocument, Version
+from schemas.base import Document, Name, StrictDocument
 from schemas.events import DeploymentWanted, Scope
-from services.kernel.errors import InvalidInput
 from services.kernel.http.api import Deployer, Reader
 from services.kernel.uow import UnitOfWork
 from services.registry import deployments
@@ -18,9 +17,12 @@ from services.registry.api.parts import (
     LARGEST,
     Cursor,
     IdempotencyKey,
+    IfMatch,
     Limit,
     Parts,
     PartsOf,
+    VersionRef,
+    expected_revision,
     from_cursor,
     once,
     to_cursor,
@@ -32,28 +34,40 @@ router = APIRouter(prefix="/mlops", tags=["deployments"])
 
 
 class Deploy(StrictDocument):
-    """What to send a model's traffic to. Without `version`: the one in production.
+    """What to send a model's traffic to. Without `version` or `alias`: the one in production.
 
     `canary` is the percentage that `version` gets beside what serves now; `weights` splits the traffic by version.
     """
 
     model_id: Name
-    version: Version | None = None
+    version: VersionRef | None = None
+    alias: Name | None = None
     canary: float | None = Field(
         default=None, validation_alias=AliasChoices("canary", "canary_percent", "canaryPercent")
     )
-    weights: dict[Version, float] | None = Field(default=None, min_length=1, max_length=100)
-    shadow: Version | None = None
-    fallback: Version | None = None
+    weights: dict[VersionRef, float] | None = Field(default=None, min_length=1, max_length=100)
+    shadow: VersionRef | None = None
+    fallback: VersionRef | None = None
     sticky_key: str | None = Field(default=None, max_length=256)
     reason: Words = Field(default="", max_length=2000)
+
+    @model_validator(mode="after")
+    def _names_one_version(self) -> Self:
+        if self.version is not None and self.alias is not None:
+            raise ValueError("give either `version` or `alias`, not both")
+        return self
+
+    @property
+    def reference(self) -> str | None:
+        """The version, as a number or as `@alias`."""
+        return f"@{self.alias}" if self.alias is not None else self.version
 
 
 class WantedRoute(StrictDocument):
     """One route of a full wanted state."""
 
     name: Name
-    version: Version
+    version: VersionRef
     weight: float
 
 
@@ -62,8 +76,8 @@ class Wanted(StrictDocument):
 
     model_id: Name
     routes: tuple[WantedRoute, ...] = Field(max_length=100)
-    shadow: Version | None = None
-    fallback: Version | None = None
+    shadow: VersionRef | None = None
+    fallback: VersionRef | None = None
     sticky_key: str | None = Field(default=None, max_length=256)
     reason: Words = Field(default="", max_length=2000)
 
@@ -88,12 +102,6 @@ class DeploymentPage(Document):
     next_cursor: str | None
 
 
-IfMatch = Annotated[
-    str | None,
-    Header(alias="If-Match", description="The revision that this replaces; 412 if it is not the present one."),
-]
-
-
 @router.post("/deploy", summary="Deploy a model", status_code=202, response_model=DeploymentDocument)
 async def deploy(
     wanted: Deploy,
@@ -104,13 +112,13 @@ async def deploy(
 ) -> JSONResponse:
     """Write the wanted state; the replicas follow it. Only versions in staging or production get traffic."""
     principal.demand(Scope.DEPLOY, wanted.model_id)
-    expected = _revision(if_match)
+    expected = expected_revision(if_match, "the deployment's revision")
 
     def change(uow: UnitOfWork) -> Document:
         document = deployments.deploy(
             uow,
             wanted.model_id,
-            version=wanted.version,
+            version=wanted.reference,
             canary=wanted.canary,
             weights=wanted.weights,
             shadow=wanted.shadow,
@@ -155,7 +163,7 @@ async def set_deployment(
 ) -> JSONResponse:
     """Replace every route, the shadow and the fallback at once. With If-Match it fails if somebody was faster."""
     principal.demand(Scope.DEPLOY, wanted.model_id)
-    expected = _revision(if_match)
+    expected = expected_revision(if_match, "the deployment's revision")
 
     def change(uow: UnitOfWork) -> Document:
         document = deployments.replace(
@@ -232,12 +240,3 @@ def _document(parts: Parts, wanted: DeploymentWanted) -> DeploymentDocument:
         converged=bool(heard) and all(replica.state is ReplicaState.CONVERGED for replica in heard),
         replicas=replicas,
     )
-
-
-def _revision(if_match: str | None) -> int | None:
-    if if_match is None or if_match.strip() == "*":
-        return None
-    text = if_match.strip().removeprefix("W/").strip('"')
-    if not (text.isascii() and text.isdigit()) or len(text) > 18:
-        raise InvalidInput("If-Match: give the deployment's revision, for example `If-Match: 3`")
-    return int(text)

@@ -1,6 +1,7 @@
 """What the registry's routes answer about models, versions and their moves."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,6 +34,7 @@ class ModelBrief(Document):
     versions: int
     latest: VersionBrief
     production: VersionBrief | None
+    aliases: dict[Name, Version]
 
 
 class ModelPage(Document):
@@ -49,6 +51,7 @@ class VersionDocument(Document):
     model_name: str
     model_type: str
     version: Version
+    aliases: tuple[Name, ...]
     stage: Stage
     stage_since: UtcTime
     framework: str
@@ -88,6 +91,7 @@ class ModelDocument(Document):
     model_type: str
     created_at: UtcTime
     production_version: Version | None
+    aliases: dict[Name, Version]
     versions: list[VersionDocument]
     next_cursor: str | None
     deployment: DeploymentWanted | None
@@ -95,10 +99,11 @@ class ModelDocument(Document):
 
 
 class Promotion(StrictDocument):
-    """Where to move a version, and why."""
+    """Where to move a version, and why. `changes`: what is different from its parent, if it does not say so yet."""
 
     stage: Stage
     comment: Words = Field(default="", max_length=2000)
+    changes: Words | None = Field(default=None, max_length=20_000)
 
 
 class Comment(StrictDocument):
@@ -147,14 +152,15 @@ class ProductionAt(Document):
     move: MoveDocument | None
 
 
-def version_document(row: sa.Row[Any]) -> VersionDocument:
-    """The document of a version's row."""
+def version_document(row: sa.Row[Any], aliases: Sequence[str] = ()) -> VersionDocument:
+    """The document of a version's row, and the names that point to it."""
     manifest = Manifest.model_validate(json.loads(row.manifest))
     return VersionDocument(
         model_id=row.model_id,
         model_name=manifest.model_name,
         model_type=manifest.model_type,
         version=row.version,
+        aliases=tuple(aliases),
         stage=row.stage,
         stage_since=time_of(row.stage_since),
         framework=manifest.framework,
@@ -163,9 +169,9 @@ def version_document(row: sa.Row[Any]) -> VersionDocument:
         lineage=manifest.lineage,
         parent_version=row.parent_version,
         signature=manifest.signature,
-        description=manifest.description,
-        changes=manifest.changes,
-        tags=manifest.tags,
+        description=row.description,
+        changes=row.changes,
+        tags=json.loads(row.tags),
         artifact=row.artifact,
         manifest_digest=row.manifest_digest,
         content_digest=row.content_digest,
@@ -178,8 +184,8 @@ def version_document(row: sa.Row[Any]) -> VersionDocument:
     )
 
 
-def model_brief(row: sa.Row[Any], leading: list[sa.Row[Any]]) -> ModelBrief:
-    """A model with its newest version and the one in production."""
+def model_brief(row: sa.Row[Any], leading: list[sa.Row[Any]], aliases: dict[str, str]) -> ModelBrief:
+    """A model with its newest version, the one in production, and its aliases (name -> version)."""
     production = next((version for version in leading if version.stage == Stage.PRODUCTION.value), None)
     return ModelBrief(
         model_id=row.id,
@@ -189,6 +195,7 @@ def model_brief(row: sa.Row[Any], leading: list[sa.Row[Any]]) -> ModelBrief:
         versions=leading[0].total,
         latest=version_brief(leading[0]),
         production=version_brief(production) if production is not None else None,
+        aliases=aliases,
     )
 
 

@@ -11,7 +11,7 @@ from schemas.events import Scope, Stage
 from services.kernel.auth import Principal
 from services.kernel.http.api import Reader, Writer
 from services.kernel.uow import UnitOfWork
-from services.registry import deployments, stages, versions
+from services.registry import aliases, deployments, stages, versions
 from services.registry.api.documents import (
     Comment,
     History,
@@ -26,7 +26,17 @@ from services.registry.api.documents import (
     move_document,
     version_document,
 )
-from services.registry.api.parts import Cursor, IdempotencyKey, Limit, PartsOf, from_cursor, once, time_of, to_cursor
+from services.registry.api.parts import (
+    Cursor,
+    IdempotencyKey,
+    Limit,
+    PartsOf,
+    VersionRef,
+    from_cursor,
+    once,
+    time_of,
+    to_cursor,
+)
 from services.registry.handlers import REFUSED
 from services.registry.tables import registrations
 from services.registry.words import Words
@@ -57,9 +67,17 @@ async def list_models(
         )
         page = rows[:limit]
         leading = versions.leading_versions(connection, [row.id for row in page])
+        names = aliases.list_aliases(connection, [row.id for row in page])
         more = len(rows) > limit
         return ModelPage(
-            models=[model_brief(row, [v for v in leading if v.model_id == row.id]) for row in page],
+            models=[
+                model_brief(
+                    row,
+                    [version for version in leading if version.model_id == row.id],
+                    {name.alias: name.version for name in names if name.model_id == row.id},
+                )
+                for row in page
+            ],
             next_cursor=to_cursor(page[-1].id) if more else None,
         )
 
@@ -79,13 +97,15 @@ async def get_model(
         rows = versions.list_versions(connection, model_id, before=position, limit=limit + 1)
         page = rows[:limit]
         last = page[-1] if page else None
+        names = {row.alias: row.version for row in aliases.list_aliases(connection, [model_id])}
         return ModelDocument(
             model_id=model.id,
             model_name=model.name,
             model_type=model.model_type,
             created_at=time_of(model.created_at),
             production_version=versions.production_version(connection, model_id),
-            versions=[version_document(row) for row in page],
+            aliases=names,
+            versions=[version_document(row, [n for n, v in names.items() if v == row.version]) for row in page],
             next_cursor=to_cursor(last.major, last.minor, last.patch) if last and len(rows) > limit else None,
             deployment=deployments.current(connection, model_id),
             refused=_refusals(connection, model_id),
@@ -122,15 +142,18 @@ async def history(
 
 
 @router.get("/{model_id}/{version}", summary="Everything known about a version")
-async def get_version(model_id: Name, version: Version, parts: PartsOf, _: Reader) -> VersionDocument:
-    """Metrics, hyper-parameters, lineage, signature, stage, digests and sizes."""
-    return version_document(
-        await parts.db.read(lambda connection: versions.find_version(connection, model_id, version))
-    )
+async def get_version(model_id: Name, version: VersionRef, parts: PartsOf, _: Reader) -> VersionDocument:
+    """Metrics, hyper-parameters, lineage, signature, stage, aliases, digests and sizes."""
+
+    def read(connection: sa.Connection) -> VersionDocument:
+        row = versions.find_version(connection, model_id, version)
+        return version_document(row, aliases.aliases_of(connection, model_id, row.version))
+
+    return await parts.db.read(read)
 
 
 @router.get("/{model_id}/{version}/manifest", summary="The manifest, byte by byte what its digest covers")
-async def get_manifest(model_id: Name, version: Version, parts: PartsOf, _: Reader) -> Response:
+async def get_manifest(model_id: Name, version: VersionRef, parts: PartsOf, _: Reader) -> Response:
     """`manifest.json` as it was registered; the ETag is the manifest digest."""
     row = await parts.db.read(lambda connection: versions.find_version(connection, model_id, version))
     return Response(row.manifest, media_type="application/json", headers={"ETag": f'"{row.manifest_digest}"'})
@@ -138,14 +161,14 @@ async def get_manifest(model_id: Name, version: Version, parts: PartsOf, _: Read
 
 @router.get("/{model_id}/{version}/history", summary="The moves of one version")
 async def version_history(
-    model_id: Name, version: Version, parts: PartsOf, _: Reader, limit: Limit = 100, cursor: Cursor = None
+    model_id: Name, version: VersionRef, parts: PartsOf, _: Reader, limit: Limit = 100, cursor: Cursor = None
 ) -> History:
     """Newest first."""
     before = from_cursor(cursor, int)
 
     def read(connection: sa.Connection) -> History:
-        versions.find_version(connection, model_id, version)
-        return _history(connection, model_id, version, before, limit)
+        row = versions.find_version(connection, model_id, version)
+        return _history(connection, model_id, row.version, before, limit)
 
     return await parts.db.read(read)
 
@@ -153,14 +176,19 @@ async def version_history(
 @router.post("/{model_id}/{version}/promote", summary="Move a version to another stage", response_model=Moved)
 async def promote(
     model_id: Name,
-    version: Version,
+    version: VersionRef,
     wanted: Promotion,
     parts: PartsOf,
     principal: Writer,
     idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
-    """draft -> staging -> production; what was in production is archived by the same decision."""
-    return await _moved(parts, principal, model_id, version, wanted.stage, wanted.comment, idempotency_key)
+    """draft -> staging -> production; what was in production is archived, or kept in staging, by the same decision.
+
+    409 `gates-unmet` with the sentences in `unmet` when the model's policy does not allow it yet.
+    """
+    return await _moved(
+        parts, principal, model_id, version, wanted.stage, wanted.comment, idempotency_key, wanted.changes
+    )
 
 
 @router.post("/{model_id}/{version}/archive", summary="Archive a version", response_model=Moved)
@@ -178,22 +206,29 @@ async def archive(
 
 
 async def _moved(
-    parts: PartsOf, principal: Principal, model_id: str, version: str, stage: Stage, comment: str, key: str | None
+    parts: PartsOf,
+    principal: Principal,
+    model_id: str,
+    version: str,
+    stage: Stage,
+    comment: str,
+    key: str | None,
+    changes: str | None = None,
 ) -> JSONResponse:
     def change(uow: UnitOfWork) -> Document:
-        moved = stages.move(uow, model_id, version, stage, actor=principal.name, comment=comment)
+        moved = stages.move(uow, model_id, version, stage, actor=principal.name, comment=comment, changes=changes)
         if moved.deployment_revision is not None:
             principal.demand(Scope.DEPLOY, model_id)
         return Moved(
             model_id=model_id,
-            version=version,
+            version=moved.version,
             from_stage=moved.from_stage,
             stage=moved.to_stage,
             replaced_version=moved.replaced_version,
             deployment_revision=moved.deployment_revision,
         )
 
-    request = [model_id, version, stage.value, comment]
+    request = [model_id, version, stage.value, comment, *([] if changes is None else [changes])]
     return await once(parts, "promote", key, request, 200, change, principal.name)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
+from pydantic import StringConstraints
 
 from schemas.base import Document
 from services.kernel.db import Database
@@ -43,6 +44,12 @@ def parts_of(request: Request) -> Parts:
 LARGEST = 2**53
 """Numbers in requests are below this, so that every database can take them."""
 
+VersionRef = Annotated[
+    str,
+    StringConstraints(pattern=r"^(@[A-Za-z0-9][A-Za-z0-9._-]{0,127}|(0|[1-9]\d{0,8})(\.(0|[1-9]\d{0,8})){2})$"),
+]
+"""A version, or the alias that names one: `1.0.20240614`, `@champion`."""
+
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most items of one page.")]
 Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before.")]
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -55,6 +62,20 @@ IdempotencyKey = Annotated[
         description="The same key with the same request changes nothing twice; with another request it is a 409.",
     ),
 ]
+IfMatch = Annotated[
+    str | None,
+    Header(alias="If-Match", description="The revision that this replaces; 412 if it is not the present one."),
+]
+
+
+def expected_revision(if_match: str | None, what: str) -> int | None:
+    """The revision in If-Match; None for `*` or nothing. Raises `InvalidInput` naming `what` it should be."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    text = if_match.strip().removeprefix("W/").strip('"')
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise InvalidInput(f"If-Match: give {what}, for example `If-Match: 3`")
+    return int(text)
 
 
 async def once(
