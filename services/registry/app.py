@@ -57,7 +57,7 @@ def build(settings: RegistrySettings) -> Service:
         return consume.ready() if answers else f"no broker answers at {settings.kafka_bootstrap}"
 
     graces = Graces(settings.registry_grace_seconds, settings.registry_unregistered_days * 86_400)
-    collector = Collector(service.db, store, graces, settings.registry_collection_seconds, waits_for)
+    collector = Collector(service.work, store, graces, settings.registry_collection_seconds, waits_for)
     service.state["collector"] = collector
     service.add(BackgroundTask("collector", collector.run))
     service.app = create_api(service, ROUTERS, title="Trimtab registry", unbounded=(UPLOAD_PATH,))

@@ -1,7 +1,8 @@
-"""Collects garbage: what uploads and trainings that died half-way, and dropped versions, left in the store.
+"""Collects garbage: what uploads and trainings that died half-way left in the store, and what retention gives up.
 
 One pass, by one process at a time (a lease):
 
+0. **Retention.** The bytes of versions that their model's policy gives up (`services.registry.retention`).
 1. **Manifests.** Every folder `models/<model>/<upload or job>` that has a manifest gets its rows in `blob_holders`, so
    that the bytes of a job whose success is not known here yet are held too. A folder that no version and no waiting
    registration names is condemned: after `grace` when it has no manifest or is no job's, else after `job_grace`.
@@ -33,11 +34,12 @@ from prometheus_client import Counter, Gauge
 from schemas.manifest import MANIFEST_NAME, Manifest
 from services.kernel import lease
 from services.kernel.artifacts import BLOBS, MAX_MANIFEST_BYTES, blob_key, discard_version, read_manifest
-from services.kernel.db import Database
 from services.kernel.errors import Conflict, IntegrityFailed, NotFound, TooLarge, TrimtabError, Unavailable
+from services.kernel.failpoints import failpoint
 from services.kernel.storage import ArtifactStore, StoredObject
 from services.kernel.telemetry import get_logger
-from services.registry import garbage
+from services.kernel.uow import Work
+from services.registry import garbage, retention
 
 log = get_logger(__name__)
 
@@ -56,6 +58,7 @@ _SHA256_DIGITS = 64
 
 OBJECTS = Counter("trimtab_registry_collected_total", "Blobs and unfinished versions that were collected", ["kind"])
 BYTES = Counter("trimtab_registry_collected_bytes_total", "Bytes that were given back to the artifact store")
+DROPPED = Counter("trimtab_registry_dropped_versions_total", "Archived versions whose bytes retention gave up")
 CONDEMNED = Gauge("trimtab_registry_condemned_bytes", "Bytes that no version names and that will be removed")
 FAILED = Counter("trimtab_registry_collection_failures_total", "Passes of the collection that were cut short")
 
@@ -68,11 +71,21 @@ class Graces:
     job_seconds: float
 
 
+@dataclass(frozen=True)
+class Dropped:
+    """A version whose bytes retention gave up."""
+
+    model_id: str
+    version: str
+    size_bytes: int
+
+
 @dataclass
 class Report:
     """What a pass saw and did. In a dry run `condemned` and `removed` are what a real one would have done now."""
 
     dry_run: bool
+    dropped: list[Dropped] = field(default_factory=list)
     blobs: int = 0
     folders: int = 0
     condemned: int = 0
@@ -106,13 +119,14 @@ class Collector:
 
     def __init__(
         self,
-        db: Database,
+        work: Work,
         store: ArtifactStore,
         graces: Graces,
         interval_seconds: float,
         waits_for: Callable[[], Awaitable[str | None]] | None = None,
     ) -> None:
-        self._db = db
+        self._db = work.db
+        self._work = work
         self._store = store
         self._graces = graces
         self._interval_seconds = interval_seconds
@@ -154,6 +168,7 @@ class Collector:
         async with self._busy:
             await self._hold_lease()
             try:
+                await self._drop_old(report)
                 await self._see_folders(report)
                 await self._see_blobs(report)
                 await self._remove_due(report)
@@ -170,6 +185,32 @@ class Collector:
         )
         if epoch is None:
             raise Conflict("another process collects garbage right now: try again when that is done")
+
+    # retention ------------------------------------------------------------------------------------------------------
+
+    async def _drop_old(self, report: Report) -> None:
+        after = ""
+        while models := await self._db.read(partial(retention.models_with_archived, after=after, limit=BATCH)):
+            await self._hold_lease()
+            after = models[-1]
+            for model_id in models:
+                rows = await self._db.read(partial(retention.due, model_id=model_id, now=time.time()))
+                for row in rows:
+                    if not report.dry_run and not await self._drop(row):
+                        continue
+                    report.dropped.append(Dropped(row.model_id, row.version, row.size_bytes))
+
+    async def _drop(self, row: retention.Row) -> bool:
+        dropped = await self._work.run(partial(retention.drop, model_id=row.model_id, version=row.version))
+        if dropped is None:
+            return False
+        failpoint("retention-before-removal")
+        used = await self._db.read(partial(garbage.named, prefixes=[dropped.artifact]))
+        if not used:
+            await asyncio.to_thread(discard_version, self._store, dropped.artifact)
+        DROPPED.inc()
+        log.info("version_bytes_dropped", model_id=row.model_id, version=row.version, size_bytes=row.size_bytes)
+        return True
 
     # seeing ---------------------------------------------------------------------------------------------------------
 

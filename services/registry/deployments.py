@@ -1,6 +1,7 @@
 """Deployments: the wanted state of each model's serving, every revision of it kept. Functions over one transaction."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -157,20 +158,12 @@ def rollback(uow: UnitOfWork, model_id: str, *, actor: str, reason: str = "") ->
     Versions that were archived meanwhile may serve again. Raises `Conflict` when there is no earlier state.
     """
     find_model(uow.connection, model_id)
-    rows = uow.connection.execute(
-        sa.select(deployments).where(deployments.c.model_id == model_id).order_by(deployments.c.revision)
-    ).all()
-    if not rows:
+    if current(uow.connection, model_id) is None:
         raise Conflict(f"model {model_id!r} was never deployed")
-    documents = {row.revision: DeploymentWanted.model_validate_json(row.document) for row in rows}
-    past = [
-        Past(row.revision, frozenset(route.version for route in documents[row.revision].routes), row.restores)
-        for row in rows
-    ]
-    target = rollback_target(past)
-    if target is None:
+    found = earlier_state(uow.connection, model_id)
+    if found is None:
         raise Conflict(f"model {model_id!r} has no earlier deployment to return to")
-    earlier = documents[target.revision]
+    target, earlier = found
     return want(
         uow,
         model_id,
@@ -180,6 +173,20 @@ def rollback(uow: UnitOfWork, model_id: str, *, actor: str, reason: str = "") ->
         reason=reason or f"rollback to revision {target.revision}",
         restores=target.restores or target.revision,
     )
+
+
+def earlier_state(connection: sa.Connection, model_id: str) -> tuple[Past, DeploymentWanted] | None:
+    """What a rollback returns to, or None when there is nothing."""
+    rows = connection.execute(
+        sa.select(deployments).where(deployments.c.model_id == model_id).order_by(deployments.c.revision)
+    ).all()
+    documents = {row.revision: DeploymentWanted.model_validate_json(row.document) for row in rows}
+    past = [
+        Past(row.revision, frozenset(route.version for route in documents[row.revision].routes), row.restores)
+        for row in rows
+    ]
+    target = rollback_target(past) if past else None
+    return (target, documents[target.revision]) if target is not None else None
 
 
 def end_canary(uow: UnitOfWork, model_id: str, promoted: str, actor: str) -> int | None:
@@ -221,9 +228,9 @@ def want(
     with enforced():
         check_routes(wanted)
         if wanted.routes:
-            check_compatible(
-                [(version, _manifest(connection, model_id, version).signature) for version in wanted.versions]
-            )
+            rows = [find_version(connection, model_id, version) for version in wanted.versions]
+            _refuse_without_bytes(rows)
+            check_compatible((row.version, Manifest.model_validate_json(row.manifest).signature) for row in rows)
     if before is not None and routes_of(before) == wanted and before.sticky_key == sticky_key:
         return before
     now = uow.now()
@@ -288,5 +295,10 @@ def _named(connection: sa.Connection, model_id: str, name: str, version: str | N
     return _route(connection, model_id, version).model_copy(update={"name": name})
 
 
-def _manifest(connection: sa.Connection, model_id: str, version: str) -> Manifest:
-    return Manifest.model_validate_json(find_version(connection, model_id, version).manifest)
+def _refuse_without_bytes(rows: Sequence[sa.Row[Any]]) -> None:
+    for row in rows:
+        if row.bytes_dropped_at is not None:
+            raise Conflict(
+                f"version {row.version} can't serve: the retention policy gave up its files. Deploy a version that has "
+                "them, or train or register it anew"
+            )

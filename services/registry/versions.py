@@ -250,10 +250,17 @@ def _known(connection: sa.Connection, model_id: str, digest: str, content_digest
         versions.c.content_digest == content_digest if asked else sa.false(),
     )
     rows = connection.execute(
-        sa.select(versions.c.version, versions.c.record_digest).where(versions.c.model_id == model_id, same)
+        sa.select(versions.c.version, versions.c.record_digest, versions.c.bytes_dropped_at).where(
+            versions.c.model_id == model_id, same
+        )
     ).all()
     for row in rows:
         if row.record_digest == digest and asked in (None, row.version):
+            if row.bytes_dropped_at is not None:
+                raise Conflict(
+                    f"this is version {row.version} of {model_id}, whose files the retention policy gave up: to have "
+                    "them back, register it with another description, as a new version"
+                )
             return str(row.version)
     for row in rows:
         if row.version == asked:
