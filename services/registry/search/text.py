@@ -8,6 +8,7 @@ we give them as it is. A query is words that must all be there; `fraud*` is any 
 import re
 import unicodedata
 from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -64,7 +65,7 @@ def matches(dialect: str, text: str) -> sa.ColumnElement[bool] | None:
     return version_words.c.words.op("@@", is_comparison=True)(sa.cast(query, postgresql.TSQUERY))
 
 
-def key_of(dialect: str) -> sa.ColumnElement[int]:
+def key_of(dialect: str) -> sa.ColumnElement[Any]:
     """The column of `version_words` that holds a version's `seq`."""
     return sa.literal_column("version_words.rowid", sa.BigInteger) if dialect == "sqlite" else version_words.c.seq
 

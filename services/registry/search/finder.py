@@ -1,0 +1,177 @@
+"""One page of versions that fulfil a filter and a text, in bounded time.
+
+Every part of the filter that an index can answer is asked for at most `FEW` versions. If one has no more, those
+few are tested and sorted. Otherwise versions are plentiful, and the index of the wanted order is walked from where
+the page before ended, at most so many versions as `WALK` allows for what it costs to test one. A walk that has
+found less by then answers with what it has found and where it stopped: such a page is short, or even empty, and still
+has a cursor. Hence no question takes longer than a page's time, however many versions there are; none has an OFFSET
+from the beginning, and what is registered meanwhile shifts nothing.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from services.registry.search.conditions import Candidates, Conditions, cost_of, visible
+from services.registry.search.expression import And, Comparison, Expression, conjuncts
+from services.registry.search.ordering import Key, Ordering
+from services.registry.search.text import key_of, matches, version_words
+from services.registry.tables import versions
+
+FEW = 2000
+"""Versions that are tested and sorted without the order's index."""
+ENOUGH = 100
+"""No smaller set of candidates is looked for."""
+ASKED_PARTS = 8
+"""Parts of a filter that are asked for their candidates."""
+WALK = 60_000
+"""Looks at a column that one page may cost."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is searched for. `prefixes` are those that a model's id may begin with; none: any."""
+
+    expression: Expression | None
+    text: str
+    ordering: Ordering
+    prefixes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """Keys of versions in order, and the position to go on from, None at the end."""
+
+    keys: list[Key]
+    position: Key | None
+
+
+def find(connection: sa.Connection, question: Question, *, after: Key | None, limit: int, now: datetime) -> Found:
+    """Up to `limit` versions after the position `after`. Raises `InvalidInput` for a text of too many words."""
+    return _Search(connection, question, now).page(after, limit)
+
+
+class _Search:
+    """One question to one database."""
+
+    def __init__(self, connection: sa.Connection, question: Question, now: datetime) -> None:
+        self._connection = connection
+        self._question = question
+        self._dialect = connection.dialect.name
+        self._parts = conjuncts(question.expression)
+        self._match = matches(self._dialect, question.text)
+        self._conditions = Conditions(self._dialect, now)
+
+    def page(self, after: Key | None, limit: int) -> Found:
+        """See `find`."""
+        few = self._few()
+        return self._walk(after, limit) if few is None else self._tested(few, after, limit)
+
+    # few candidates
+
+    def _few(self) -> list[int] | None:
+        """The smallest known set of candidates, if any has at most `FEW`."""
+        smallest: list[int] | None = None
+        for query in self._askable():
+            found = [row[0] for row in self._connection.execute(query.limit(FEW + 1))]
+            if len(found) <= FEW and (smallest is None or len(found) < len(smallest)):
+                smallest = found
+                if len(smallest) <= ENOUGH:
+                    break
+        return smallest
+
+    def _askable(self) -> list[Candidates]:
+        asked: list[Candidates] = []
+        if self._match is not None:
+            asked.append(sa.select(key_of(self._dialect)).select_from(version_words).where(self._match))
+        if self._question.prefixes:
+            asked.append(sa.select(versions.c.seq).where(visible(self._question.prefixes, versions.c.model_id)))
+        found = (self._conditions.candidates(part) for part in self._parts)
+        return [*asked, *(query for query in found if query is not None)][:ASKED_PARTS]
+
+    def _tested(self, few: Sequence[int], after: Key | None, limit: int) -> Found:
+        ordering = self._question.ordering
+        place, key, given = ordering.place(self._dialect)
+        query = sa.select(*key).where(*given, self._among(place.c.seq, few), *self._wanted(place))
+        keys = [tuple(row) for row in self._connection.execute(query)]
+        left = [each for each in keys if after is None or ordering.passed(each, after)]
+        page = ordering.sorted(left)[:limit]
+        return Found(page, page[-1] if len(left) > limit else None)
+
+    def _among(self, seq: sa.ColumnElement[int], few: Sequence[int]) -> sa.ColumnElement[bool]:
+        """That `seq` is one of `few`: one parameter, however many."""
+        if self._dialect == "sqlite":
+            return seq.in_(sa.select(sa.func.json_each(json.dumps(list(few))).table_valued("value").c.value))
+        return seq == sa.func.any(sa.bindparam(None, list(few), type_=ARRAY(sa.BigInteger)))
+
+    # a walk along the order's index
+
+    def _walk(self, after: Key | None, limit: int) -> Found:
+        ordering = self._question.ordering
+        place, key, given = ordering.place(self._dialect)
+        given = [*given, *self._narrowed(place)]
+        if after is not None:
+            given.append(_beyond(key, after, descending=ordering.descending))
+        order = [column.desc() if ordering.descending else column.asc() for column in key]
+        along = sa.select(*key).where(*given).order_by(*order)
+        last = self._connection.execute(along.limit(1).offset(self._steps())).first()
+        within = along if last is None else along.where(_up_to(key, tuple(last), descending=ordering.descending))
+        rows = self._connection.execute(within.where(*self._wanted(place)).limit(limit + 1))
+        keys: list[Key] = [tuple(row) for row in rows]
+        if len(keys) > limit:
+            return Found(keys[:limit], keys[limit - 1])
+        return Found(keys, tuple(last) if last is not None else None)
+
+    def _steps(self) -> int:
+        cost = 1 + sum(map(cost_of, self._parts)) + (4 if self._match is not None else 0)
+        return max(WALK // cost, 1000)
+
+    def _narrowed(self, place: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+        """What the walked index itself can leave out: other models than the one that is asked for."""
+        if self._question.ordering.metric is not None:
+            return []
+        named = [part for part in self._parts if isinstance(part, Comparison) and part.field.kind == "model_id"]
+        return [place.c.model_id == part.values[0] for part in named if part.operator == "="][:1]
+
+    # both
+
+    def _wanted(self, place: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+        """What the versions at `place` must fulfil."""
+        whole = And(self._parts) if self._parts else None
+        reads_facts = self._question.ordering.what == "registered_at" or (
+            self._dialect != "sqlite" and self._question.ordering.metric is None
+        )
+        seq: Any = place.c.seq
+        wanted: list[sa.ColumnElement[bool]] = []
+        if whole is not None:
+            wanted.append(self._conditions.condition(whole, seq, place if reads_facts else None))
+        if self._match is not None:
+            wanted.append(self._found_by_text(seq))
+        if self._question.prefixes:
+            each = versions.alias("mine")
+            mine = sa.select(sa.literal(1)).select_from(each)
+            mine = mine.where(each.c.seq == seq, visible(self._question.prefixes, each.c.model_id))
+            wanted.append(visible(self._question.prefixes, place.c.model_id) if reads_facts else sa.exists(mine))
+        return wanted
+
+    def _found_by_text(self, seq: Any) -> sa.ColumnElement[bool]:
+        key = key_of(self._dialect)
+        assert self._match is not None
+        if self._dialect == "sqlite":
+            return sa.cast(seq.in_(sa.select(key).select_from(version_words).where(self._match)), sa.Boolean)
+        return sa.exists(sa.select(sa.literal(1)).select_from(version_words).where(key == seq, self._match))
+
+
+def _beyond(key: Sequence[Any], position: Key, *, descending: bool) -> sa.ColumnElement[bool]:
+    mine, other = sa.tuple_(*key), sa.tuple_(*position)
+    return mine < other if descending else mine > other
+
+
+def _up_to(key: Sequence[Any], position: Key, *, descending: bool) -> sa.ColumnElement[bool]:
+    mine, other = sa.tuple_(*key), sa.tuple_(*position)
+    return mine >= other if descending else mine <= other
