@@ -2,50 +2,85 @@
 
 `python graph.py MODEL.onnx MEMORY_BYTES CPU_SECONDS` prints one JSON object: `{"inputs": [...], "outputs": [...]}`,
 each `{"name", "dtype", "dims"}` (a dimension that is not fixed is null), or `{"refused": "a sentence"}`. The file is
-read without its external data, walked, loaded in ONNX Runtime and run on one row of zeros and empty strings. A graph
-that asks for more memory or time than it is given ends this process and nothing else.
+read without its external data, walked, checked, loaded in ONNX Runtime and run on one row of zeros and empty strings.
+A graph that asks for more memory or time than it is given ends this process and nothing else.
 
-Refused: external data in any tensor (it names a file to read: CVE-2024-27318 and its successors), operators of
-unknown domains, training information, and values that are not tensors.
+Refused: external data in any tensor (it names a file to read: CVE-2024-27318 and its successors CVE-2026-27489, -34446
+and -34447, by `..`, symbolic and hard links), operators of unknown domains, training information, and values that are
+not tensors.
+
+Cost: the weights are in memory once while they are walked, beside the pages of the file, and once while ONNX Runtime
+runs. `onnx.checker` would serialize and parse them again: it gets the graph without the weights that were measured
+here. ONNX Runtime folds constants as it does in serving, since that is where a tiny graph can become a large one.
 """
 
 import json
+import math
+import mmap
 import resource
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 """Operator sets that the platform serves; a function that the model defines itself is known too."""
+
+MAX_VALUES = 10_000
+"""Inputs, and outputs."""
+MAX_NAME_CHARACTERS = 256
+WEIGHED_BYTES = 1 << 16
+"""Tensors from this size on are measured here and left out of what `onnx.checker` gets."""
+ITEM_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 14: 8, 15: 16, 16: 2}
+"""Bytes of an element by `TensorProto.DataType`; of other types (strings, less than a byte) no tensor is left out."""
 
 
 class Refused(Exception):
     """The file must not be served; the text says why."""
 
 
-def tensors_of(graph: Any) -> Iterator[Any]:
-    """Every TensorProto of a graph or function: initializers, sparse ones, attributes, and those of subgraphs."""
-    yield from getattr(graph, "initializer", ())
-    for sparse in getattr(graph, "sparse_initializer", ()):
-        yield from (sparse.values, sparse.indices)
+def brief(text: object) -> str:
+    """`text` quoted, short enough for a sentence."""
+    return repr(text)[:80]
+
+
+def attributes_of(graph: Any) -> Iterator[Any]:
+    """Every attribute of a graph or function and of its subgraphs; a function's defaults too."""
+    yield from getattr(graph, "attribute_proto", ())
     for node in graph.node:
-        for attribute in node.attribute:
+        yield from node.attribute
+
+
+def subgraphs_of(graph: Any) -> Iterator[Any]:
+    """`graph` (or a function) and every graph in its attributes, at any depth."""
+    yield graph
+    for attribute in attributes_of(graph):
+        for subgraph in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+            yield from subgraphs_of(subgraph)
+
+
+def dense_of(graph: Any) -> Iterator[Any]:
+    """Every dense TensorProto of a graph or function: initializers, attributes, and those of subgraphs."""
+    for part in subgraphs_of(graph):
+        yield from getattr(part, "initializer", ())
+        for attribute in attributes_of(part):
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
+
+
+def tensors_of(graph: Any) -> Iterator[Any]:
+    """Every TensorProto of a graph or function, those of sparse tensors too."""
+    yield from dense_of(graph)
+    for part in subgraphs_of(graph):
+        yield from (half for sparse in getattr(part, "sparse_initializer", ()) for half in _halves(sparse))
+        for attribute in attributes_of(part):
             for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                yield from (sparse.values, sparse.indices)
-            for subgraph in (attribute.g, *attribute.graphs):
-                yield from tensors_of(subgraph)
+                yield from _halves(sparse)
 
 
-def nodes_of(graph: Any) -> Iterator[Any]:
-    """Every node of a graph or function and of its subgraphs."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for subgraph in (attribute.g, *attribute.graphs):
-                yield from nodes_of(subgraph)
+def _halves(sparse: Any) -> tuple[Any, Any]:
+    return sparse.values, sparse.indices
 
 
 def check_model(model: Any) -> None:
@@ -59,46 +94,87 @@ def check_model(model: Any) -> None:
         for tensor in tensors_of(part):
             if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
                 raise Refused(
-                    f"tensor {tensor.name!r} keeps its data in another file: save the model with all data inside "
+                    f"tensor {brief(tensor.name)} keeps its data in another file: save the model with all data inside "
                     "(onnx.save_model(..., save_as_external_data=False))"
                 )
-        for node in nodes_of(part):
+        for node in (node for graph in subgraphs_of(part) for node in graph.node):
             if node.domain not in KNOWN_DOMAINS and (node.domain, node.op_type) not in functions:
                 raise Refused(
-                    f"operator {node.op_type!r} is of the unknown domain {node.domain!r}: "
+                    f"operator {brief(node.op_type)} is of the unknown domain {brief(node.domain)}: "
                     "only ai.onnx and ai.onnx.ml are served"
                 )
+
+
+def lighten(model: Any) -> None:
+    """Empty the large dense tensors, which are measured instead. Raises `Refused`: the bytes do not fit the shape."""
+    for part in (model.graph, *model.functions):
+        for tensor in dense_of(part):
+            found = len(tensor.raw_data)
+            if found < WEIGHED_BYTES or tensor.data_type not in ITEM_BYTES:
+                continue
+            expected = ITEM_BYTES[tensor.data_type] * math.prod(tensor.dims)
+            if found != expected or min(tensor.dims, default=0) < 0:
+                raise Refused(f"tensor {brief(tensor.name)} has {found} bytes and its shape asks for {expected}")
+            tensor.raw_data = b""
+            tensor.dims[:] = [0]
 
 
 def values_of(values: Any, initializers: set[str]) -> list[dict[str, Any]]:
     """Name, dtype and dimensions of graph inputs or outputs."""
     import onnx
 
-    described = []
+    described: list[dict[str, Any]] = []
     for value in values:
         if value.name in initializers:
             continue
+        if len(value.name) > MAX_NAME_CHARACTERS or len(described) == MAX_VALUES:
+            raise Refused(
+                f"{brief(value.name)}: a graph has at most {MAX_VALUES} inputs and outputs, "
+                f"named in {MAX_NAME_CHARACTERS} characters"
+            )
         if not value.type.HasField("tensor_type"):
             raise Refused(
-                f"{value.name!r} is not a tensor: convert scikit-learn classifiers with the option zipmap=False"
+                f"{brief(value.name)} is not a tensor: convert scikit-learn classifiers with the option zipmap=False"
             )
         tensor = value.type.tensor_type
+        if tensor.elem_type not in onnx.TensorProto.DataType.values():
+            raise Refused(f"{brief(value.name)} is of the unknown type {tensor.elem_type}")
         dtype = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
         dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
+        if any(size is not None and size < 0 for size in dims):
+            raise Refused(f"{brief(value.name)} has a negative dimension")
         names = {"float": "float32", "double": "float64"}
         described.append({"name": value.name, "dtype": names.get(dtype, dtype), "dims": dims})
     return described
 
 
+def row_of(inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """One row of zeros and empty strings. Raises `Refused` for types and sizes that no row has."""
+    import numpy as np
+
+    try:
+        return {
+            value["name"]: np.full(
+                [size or 1 for size in value["dims"]],
+                "" if value["dtype"] == "string" else 0,
+                dtype=object if value["dtype"] == "string" else value["dtype"],
+            )
+            for value in inputs
+        }
+    except (TypeError, ValueError) as error:
+        raise Refused(f"one row of its inputs cannot be made: {' '.join(str(error).split())[:200]}") from error
+
+
 def run_once(path: str, inputs: list[dict[str, Any]]) -> None:
     """Load the file in ONNX Runtime and answer one row. Raises `Refused` with the runtime's own words."""
-    import numpy as np
     import onnxruntime as ort
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.disable_prepacking", "1")  # a second copy of the weights, for speed only
     failures = (
         state.Fail,
         state.InvalidArgument,
@@ -112,32 +188,42 @@ def run_once(path: str, inputs: list[dict[str, Any]]) -> None:
     )
     try:
         session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        row = {
-            value["name"]: np.full(
-                [size or 1 for size in value["dims"]],
-                "" if value["dtype"] == "string" else 0,
-                dtype=object if value["dtype"] == "string" else value["dtype"],
-            )
-            for value in inputs
-        }
-        session.run(None, row)
+        session.run(None, row_of(inputs))
     except failures as error:
         raise Refused(f"ONNX Runtime cannot run it: {' '.join(str(error).split())[:500]}") from error
+
+
+def parse(path: str) -> Any:
+    """The ModelProto at `path`. Raises `Refused`."""
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    model = onnx.ModelProto()
+    try:
+        with (
+            Path(path).open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages,
+            memoryview(pages) as data,
+        ):
+            model.ParseFromString(data)
+    except (DecodeError, ValueError) as error:  # ValueError: an empty file
+        raise Refused("the file is not an ONNX model") from error
+    return model
 
 
 def inspect(path: str) -> dict[str, Any]:
     """What the file at `path` takes and returns. Raises `Refused`."""
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+    model = parse(path)
+    check_model(model)
+    lighten(model)
     try:
-        model = onnx.load_model(path, load_external_data=False)
-        check_model(model)
         onnx.checker.check_model(model)
-    except DecodeError as error:
-        raise Refused("the file is not an ONNX model") from error
     except onnx.checker.ValidationError as error:
         raise Refused(f"the ONNX model is not valid: {' '.join(str(error).split())[:500]}") from error
+    except ValueError as error:  # protobuf does not write more than 2 GiB
+        raise Refused("the ONNX model has more than 2 GiB beside its weights") from error
     initializers = {tensor.name for tensor in model.graph.initializer}
     inputs, outputs = values_of(model.graph.input, initializers), values_of(model.graph.output, set())
     del model

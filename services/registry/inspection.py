@@ -1,8 +1,9 @@
 """Decide whether a version's files may be served, and what they take and return. Nothing is trusted, nothing
 unpickled.
 
-The graph is opened in a child process with capped memory and time (`services.registry.graph`); this process only
-reads that child's JSON. Blocking: call it in a thread.
+A graph is opened in a child process with capped memory and time (`services.registry.graph`), and so is a Keras archive
+that is kept beside it (`services.registry.keras_archive`); this process only reads that child's JSON. Which child looks
+into a file follows from its name alone, never from what the file says about itself. Blocking: call it in a thread.
 """
 
 import json
@@ -13,11 +14,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from schemas.features import DType, Feature, Output, OutputRole, Signature
 from services.kernel.errors import InvalidInput, TooLarge
 from services.kernel.leash import leashed
-from services.registry import graph
+from services.registry import graph, keras_archive
 
 
 @dataclass(frozen=True)
@@ -50,28 +53,29 @@ def inspect_graph(path: Path, limits: Limits) -> GraphInterface:
 
     Raises `InvalidInput` with the reason when it must not be served, `TooLarge` when it went over a limit.
     """
-    memory_bytes = limits.memory_bytes + 3 * path.stat().st_size
-    command = [sys.executable, "-I", graph.__file__, str(path.absolute()), str(memory_bytes), str(limits.seconds)]
-    try:
-        done = subprocess.run(
-            leashed(command),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=_bare_environment(),
-            timeout=limits.seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise TooLarge(f"{path.name} was not loaded and run once within {limits.seconds} s") from error
-    if done.returncode != 0:
-        raise TooLarge(
-            f"{path.name} could not be opened within {memory_bytes >> 20} MiB and {limits.seconds} s "
-            f"(its process ended with {done.returncode})"
-        )
-    answer = json.loads(done.stdout)
-    if "refused" in answer:
-        raise InvalidInput(f"{path.name}: {answer['refused']}")
-    return GraphInterface(*(tuple(_value(value) for value in answer[side]) for side in ("inputs", "outputs")))
+    return interface_of(_ask(graph, path, limits))
+
+
+def inspect_keras(path: Path, limits: Limits) -> None:
+    """Raise `InvalidInput` with the reason unless the `.keras` file at `path` is harmless to whoever loads it.
+
+    Raises `TooLarge` when it went over a limit.
+    """
+    _ask(keras_archive, path, limits)
+
+
+def interface_of(document: dict[str, Any]) -> GraphInterface:
+    """The interface that `document_of` gave."""
+    return GraphInterface(*(tuple(_value(value) for value in document[side]) for side in ("inputs", "outputs")))
+
+
+def document_of(interface: GraphInterface) -> dict[str, Any]:
+    """A JSON document of an interface."""
+    sides = {"inputs": interface.inputs, "outputs": interface.outputs}
+    return {
+        side: [{"name": value.name, "dtype": value.dtype, "dims": list(value.dims)} for value in values]
+        for side, values in sides.items()
+    }
 
 
 def infer_signature(interface: GraphInterface, classes: Sequence[str] | None = None) -> Signature:
@@ -131,6 +135,33 @@ def check_signature(signature: Signature, interface: GraphInterface) -> None:
             f"output {probabilities.name!r} has shape {list(probabilities.shape)} and there are "
             f"{len(signature.classes or ())} classes: name one class a probability"
         )
+
+
+def _ask(script: ModuleType, path: Path, limits: Limits) -> dict[str, Any]:
+    """What the script says of the file at `path`, in a process of its own."""
+    assert script.__file__ is not None
+    memory_bytes = limits.memory_bytes + 3 * path.stat().st_size
+    command = [sys.executable, "-I", script.__file__, str(path.absolute()), str(memory_bytes), str(limits.seconds)]
+    try:
+        done = subprocess.run(
+            leashed(command),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=_bare_environment(),
+            timeout=limits.seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TooLarge(f"{path.name} was not opened and tried within {limits.seconds} s") from error
+    if done.returncode != 0:
+        raise TooLarge(
+            f"{path.name} could not be opened within {memory_bytes >> 20} MiB and {limits.seconds} s "
+            f"(its process ended with {done.returncode})"
+        )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    if "refused" in answer:
+        raise InvalidInput(f"{path.name}: {answer['refused']}")
+    return answer
 
 
 def _bare_environment() -> dict[str, str]:
