@@ -1,6 +1,5 @@
 """Moving versions between stages, and the history of it. Functions over one transaction."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,11 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from schemas.events import ModelArchived, ModelPromoted, Stage, VersionAnnotated
+from schemas.events import ModelArchived, ModelPromoted, Stage
 from services.kernel.errors import Conflict
 from services.kernel.uow import UnitOfWork
 from services.registry import audit, deployments
 from services.registry.aliases import aliases_of
+from services.registry.annotations import annotate
 from services.registry.facts import gates_before
 from services.registry.gates import unmet
 from services.registry.model import check_move
@@ -55,7 +55,7 @@ def move(
     """
     connection = uow.connection
     if changes is not None:
-        _write_changes(uow, model_id, version, changes, actor)
+        annotate(uow, model_id, version, changes=changes, actor=actor)
     revision = uow.next_revision("model", model_id)
     row = find_version(connection, model_id, version)
     version, origin = row.version, Stage(row.stage)
@@ -153,27 +153,6 @@ def _refuse_deployed(connection: sa.Connection, model_id: str, version: str) -> 
     wanted = deployments.current(connection, model_id)
     if wanted is not None and version in deployments.routes_of(wanted).versions:
         raise Conflict(f"version {version} is deployed: deploy another version before this one is archived")
-
-
-def _write_changes(uow: UnitOfWork, model_id: str, version: str, changes: str, actor: str) -> None:
-    revision = uow.next_revision("model", model_id)
-    row = find_version(uow.connection, model_id, version)
-    if row.changes == changes:
-        return
-    mine = (versions.c.model_id == model_id) & (versions.c.version == row.version)
-    uow.connection.execute(versions.update().where(mine).values(changes=changes))
-    audit.record(uow, actor, "model.annotated", f"{model_id}:{row.version}", changes=changes)
-    uow.publish(
-        VersionAnnotated(
-            model_id=model_id,
-            version=row.version,
-            description=row.description,
-            changes=changes,
-            tags=json.loads(row.tags),
-            actor=actor,
-        ),
-        revision=revision,
-    )
 
 
 def _refuse_aliased(connection: sa.Connection, model_id: str, version: str) -> None:

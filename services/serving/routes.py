@@ -12,7 +12,7 @@ OWNERS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for service, pattern in (
         ("monitor", r"/mlops/models/[^/]+/(drift|monitoring|predictions/export)"),
         ("monitor", r"/mlops/(labels|monitor(/.+)?|alerts(/.+)?)"),
-        ("registry", r"/mlops/(models|deploy|deployments|keys|audit|policy)(/.+)?"),
+        ("registry", r"/mlops/(models|versions|deploy|deployments|keys|audit|policy)(/.+)?"),
         ("registry", r"/mlops/events/replay"),
         ("trainer", r"/mlops/train(/.+)?"),
         ("tuner", r"/mlops/experiments(/.+)?"),

@@ -2,7 +2,19 @@
 
 from fastapi import APIRouter
 
-from services.registry.api import aliases, approvals, controls, deployments, events, keys, models, policies, register
+from services.registry.api import (
+    aliases,
+    annotations,
+    approvals,
+    controls,
+    deployments,
+    events,
+    keys,
+    models,
+    policies,
+    register,
+    search,
+)
 
 __all__ = ["ROUTERS", "UPLOAD_PATH"]
 
@@ -14,6 +26,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     approvals.router,
     controls.router,
     policies.router,
+    annotations.router,
+    search.router,
     models.router,
     register.router,
     deployments.router,

@@ -1,9 +1,9 @@
 """What the registry's routes share: the parts of the service, times, cursors, idempotent changes."""
 
-import asyncio
 import base64
 import binascii
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from services.kernel.errors import InvalidInput
 from services.kernel.idempotency import digest, recall, remember
 from services.kernel.storage import ArtifactStore
 from services.kernel.uow import UnitOfWork, Work
+from services.registry.inspections import Inspector
 from services.registry.replicas import Replicas
 from services.registry.settings import RegistrySettings
 
@@ -32,7 +33,7 @@ class Parts:
     work: Work
     store: ArtifactStore
     replicas: Replicas
-    inspections: asyncio.Semaphore
+    inspector: Inspector
 
 
 def parts_of(request: Request) -> Parts:
@@ -122,6 +123,13 @@ def from_cursor(cursor: str | None, *kinds: type) -> list[Any] | None:
         raise InvalidInput("cursor: not a cursor of this list") from error
     if not isinstance(position, list) or [type(item) for item in position] != list(kinds):
         raise InvalidInput("cursor: not a cursor of this list")
-    if any(abs(item) >= LARGEST if isinstance(item, int) else "\0" in item for item in position):
+    if any(_unbindable(item) for item in position):
         raise InvalidInput("cursor: not a cursor of this list")
     return position
+
+
+def _unbindable(item: Any) -> bool:
+    """Whether some database cannot take it."""
+    if isinstance(item, str):
+        return "\0" in item
+    return abs(item) >= LARGEST if isinstance(item, int) else not math.isfinite(item)

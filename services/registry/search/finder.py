@@ -8,18 +8,17 @@ has a cursor. Hence no question takes longer than a page's time, however many ve
 from the beginning, and what is registered meanwhile shifts nothing.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from services.registry.search.conditions import Candidates, Conditions, cost_of, visible
 from services.registry.search.expression import And, Comparison, Expression, conjuncts
 from services.registry.search.ordering import Key, Ordering
+from services.registry.search.rows import among
 from services.registry.search.text import key_of, matches, version_words
 from services.registry.tables import versions
 
@@ -97,17 +96,11 @@ class _Search:
     def _tested(self, few: Sequence[int], after: Key | None, limit: int) -> Found:
         ordering = self._question.ordering
         place, key, given = ordering.place(self._dialect)
-        query = sa.select(*key).where(*given, self._among(place.c.seq, few), *self._wanted(place))
+        query = sa.select(*key).where(*given, among(self._connection, place.c.seq, few), *self._wanted(place))
         keys = [tuple(row) for row in self._connection.execute(query)]
         left = [each for each in keys if after is None or ordering.passed(each, after)]
         page = ordering.sorted(left)[:limit]
         return Found(page, page[-1] if len(left) > limit else None)
-
-    def _among(self, seq: sa.ColumnElement[int], few: Sequence[int]) -> sa.ColumnElement[bool]:
-        """That `seq` is one of `few`: one parameter, however many."""
-        if self._dialect == "sqlite":
-            return seq.in_(sa.select(sa.func.json_each(json.dumps(list(few))).table_valued("value").c.value))
-        return seq == sa.func.any(sa.bindparam(None, list(few), type_=ARRAY(sa.BigInteger)))
 
     # a walk along the order's index
 
