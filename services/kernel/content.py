@@ -1,21 +1,28 @@
 """What a file is, told by its bytes. Nothing that a loader would have to trust gets into a version.
 
 Only the listed kinds of files are taken, and each must look like what its name says. Pickles are refused by
-their content under any name, and so is whatever may wrap one (gzip, bzip2, xz, zlib, zip, HDF5): a pickle
-runs code when it is read.
+their content under any name, and so is whatever may wrap one (gzip, bzip2, xz, zlib, zip, HDF5), also as a file that
+is two things at once: a pickle runs code when it is read.
 """
 
 import codecs
-import json
+import io
 import pickletools
 from pathlib import Path
+from typing import BinaryIO
 
-from services.kernel.errors import InvalidInput, TooLarge, UnsupportedMedia
+import msgspec
+
+from services.kernel.errors import TooLarge, UnsupportedMedia
 
 MAX_JSON_BYTES = 64 << 20
-"""Largest JSON file of a version; it is parsed whole."""
+"""Largest JSON file of a version; it is read whole."""
 
 _HEAD_BYTES = 1 << 16
+_TAIL_BYTES = (1 << 16) + 22
+"""As far from its end as a zip archive may say that it is one."""
+_ZIP_END = b"PK\x05\x06"
+_BLOCK_BYTES = 1 << 20
 
 _WRAPPERS = {
     b"\x1f\x8b": "gzip",
@@ -40,66 +47,87 @@ def is_pickle(head: bytes) -> bool:
     if len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= 5:
         return True
     seen: set[str] = set()
+    data = io.BytesIO(head)
     try:
-        for opcode, _, _ in pickletools.genops(head):
+        for opcode, _, _ in pickletools.genops(data):
             seen.add(opcode.name)
     except (ValueError, IndexError, UnicodeDecodeError):
-        return False  # opcodes of protocol 0 and 1 are printable: most text breaks off as one
+        # Opcodes of protocol 0 and 1 are printable: most text breaks off as one. A long pickle does so at the end only.
+        if data.tell() < len(head) or len(head) < _HEAD_BYTES:
+            return False
     return bool(seen & _CODE_OPCODES)
 
 
-def check_content(path: Path) -> None:
+def check_content(path: Path, name: str | None = None) -> None:
     """Raise `UnsupportedMedia`, with what to do, unless the file's bytes are of the kind that its suffix
-    names.
+    names. `name` is what the version calls it; none: as it is called now. Memory does not depend on the file's size,
+    but for JSON, which is bounded: `TooLarge`.
     """
+    name = name or path.name
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-        file.seek(-min(4, path.stat().st_size), 2)
-        tail = file.read()
+        _check(file, name, path.stat().st_size)
+
+
+def _check(file: BinaryIO, name: str, size: int) -> None:
+    head = file.read(_HEAD_BYTES)
+    file.seek(-min(_TAIL_BYTES, size), io.SEEK_END)
+    tail = file.read()
+    file.seek(0)
     if is_pickle(head):
         raise UnsupportedMedia(
-            f"{path.name} is a pickle, which runs code when it is read: convert the model to ONNX where it "
+            f"{name} is a pickle, which runs code when it is read: convert the model to ONNX where it "
             "was trained (skl2onnx, onnxmltools, keras.Model.export) and send that"
         )
-    suffix = path.suffix.lower()
+    suffix = Path(name).suffix.lower()
     wrapper = next((kind for magic, kind in _WRAPPERS.items() if head.startswith(magic)), None)
+    if wrapper is None and _ends_as_zip(tail):
+        wrapper = "zip"
     if wrapper and not (suffix == ".keras" and wrapper == "zip"):
-        raise UnsupportedMedia(f"{path.name} is a {wrapper} file, which may hide anything: send the plain files")
+        raise UnsupportedMedia(f"{name} is a {wrapper} file, which may hide anything: send the plain files")
     if suffix == ".onnx":
         fits = head[:1] == b"\x08"  # ModelProto.ir_version comes first
     elif suffix == ".parquet":
-        fits = head[:4] == tail == b"PAR1"
+        footer_bytes = int.from_bytes(tail[-8:-4], "little")
+        fits = head[:4] == tail[-4:] == b"PAR1" and size > 12 and 0 < footer_bytes <= size - 12
     elif suffix == ".keras":
-        fits = wrapper == "zip"
+        fits = wrapper == "zip" and head.startswith(b"PK\x03\x04")
     elif suffix == ".json":
-        fits = _is_json(path)
+        if size > MAX_JSON_BYTES:
+            raise TooLarge(f"{name} has more than {MAX_JSON_BYTES} bytes, too many for a JSON file")
+        fits = _is_text(file) and _is_json(file)
     elif suffix in (".txt", ".md"):
-        fits = _is_text(head)
+        fits = _is_text(file)
     else:
         raise UnsupportedMedia(
-            f"{path.name}: a version holds .onnx, .json, .parquet, .keras, .txt and .md files, nothing else"
+            f"{name}: a version holds .onnx, .json, .parquet, .keras, .txt and .md files, nothing else"
         )
     if not fits:
-        raise UnsupportedMedia(f"{path.name} does not hold what its name says")
+        raise UnsupportedMedia(f"{name} does not hold what its name says")
 
 
-def _is_text(head: bytes) -> bool:
+def _ends_as_zip(tail: bytes) -> bool:
+    """Whether a file that ends with `tail` is a zip archive to whoever looks for one from the end."""
+    at = tail.rfind(_ZIP_END)
+    return 0 <= at <= len(tail) - 22 and at + 22 + int.from_bytes(tail[at + 20 : at + 22], "little") >= len(tail)
+
+
+def _is_text(file: BinaryIO) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        return "\0" not in decoder.decode(head, final=len(head) < _HEAD_BYTES)
+        while block := file.read(_BLOCK_BYTES):
+            if b"\0" in block:
+                return False
+            decoder.decode(block)
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        return False
-
-
-def _is_json(path: Path) -> bool:
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise TooLarge(f"{path.name} has more than {MAX_JSON_BYTES} bytes, too many for a JSON file")
-    try:
-        json.loads(path.read_bytes(), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
         return False
     return True
 
 
-def _refuse_constant(name: str) -> None:
-    raise InvalidInput(f"{name} is not JSON: write null")
+def _is_json(file: BinaryIO) -> bool:
+    file.seek(0)
+    try:
+        msgspec.json.decode(file.read(), type=msgspec.Raw)  # checks the syntax and builds nothing
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True

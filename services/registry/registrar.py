@@ -20,6 +20,7 @@ from schemas.envelope import Envelope
 from schemas.events import Alert, JobSucceeded
 from schemas.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
 from services.kernel.artifacts import load_version, read_manifest
+from services.kernel.content import check_content
 from services.kernel.db import Database, DatabaseUnavailable
 from services.kernel.errors import IntegrityFailed, InvalidInput, NotFound, TrimtabError, Unavailable
 from services.kernel.storage import ArtifactStore
@@ -28,7 +29,8 @@ from services.kernel.uow import UnitOfWork, Work
 from services.registry import audit, versions
 from services.registry.changes import changes_between
 from services.registry.handlers import DONE, PENDING, REFUSED
-from services.registry.inspection import Limits, check_signature, inspect_graph
+from services.registry.inspection import check_signature
+from services.registry.inspections import Inspector
 from services.registry.tables import registrations
 from services.registry.tables import versions as versions_table
 
@@ -45,12 +47,12 @@ REFUSALS = Counter("trimtab_registry_refused_total", "Artifacts of finished jobs
 class Registrar:
     """One at a time, oldest first. `run` is the task."""
 
-    def __init__(self, db: Database, work: Work, store: ArtifactStore, staging_dir: Path, limits: Limits) -> None:
+    def __init__(self, db: Database, work: Work, store: ArtifactStore, staging_dir: Path, inspector: Inspector) -> None:
         self._db = db
         self._work = work
         self._store = store
         self._staging_dir = staging_dir
-        self._limits = limits
+        self._inspector = inspector
 
     async def run(self) -> None:
         """For ever: take the next pending registration, or wait."""
@@ -68,7 +70,7 @@ class Registrar:
         message = JobSucceeded.model_validate_json(row.message)
         cause = Envelope.model_validate_json(row.envelope) if row.envelope else None
         try:
-            manifest = await asyncio.to_thread(self._verified, message)
+            manifest = await self._verified(message)
         except Unavailable as error:
             pause = min(FIRST_PAUSE_SECONDS * 2**row.tries, MAX_PAUSE_SECONDS)
             log.warning("registration_waits", job_id=message.job_id, error=error.detail, seconds=pause)
@@ -83,28 +85,41 @@ class Registrar:
         version = await self._work.run(lambda uow: _complete(uow, row.seq, message, manifest), cause=cause)
         log.info("version_registered", model_id=message.model_id, version=version, job_id=message.job_id)
 
-    def _verified(self, message: JobSucceeded) -> Manifest:
-        """Fetch, check and open the artifact. Blocking. Raises what is wrong with it."""
+    async def _verified(self, message: JobSucceeded) -> Manifest:
+        """Fetch, check and open the artifact. Raises what is wrong with it."""
         try:
-            self._staging_dir.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(dir=self._staging_dir))
+            await asyncio.to_thread(self._staging_dir.mkdir, parents=True, exist_ok=True)
+            folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._staging_dir))
         except OSError as error:
             raise Unavailable(f"{self._staging_dir} cannot be written: {error.strerror}") from error
         try:
-            directory = load_version(self._store, message.artifact, folder, message.manifest_digest)
-            manifest = read_manifest((directory / MANIFEST_NAME).read_bytes())
-            if manifest.model_id != message.model_id:
-                raise IntegrityFailed(f"{message.artifact} is of model {manifest.model_id}, not {message.model_id}")
-            if manifest.content_digest != message.content_digest:
-                raise IntegrityFailed(f"{message.artifact} does not have the content digest that the job reported")
-            if MODEL_NAME not in {file.path for file in manifest.files if file.is_model}:
-                raise InvalidInput(f"{message.artifact} has no {MODEL_NAME} among its model files")
-            check_signature(manifest.signature, inspect_graph(directory / MODEL_NAME, self._limits))
+            directory, manifest = await asyncio.to_thread(self._fetched, message, folder)
+            check_signature(
+                manifest.signature,
+                await self._inspector.version(
+                    (file.path, directory / file.path, file.sha256) for file in manifest.files
+                ),
+            )
             return manifest
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    def _fetched(self, message: JobSucceeded, folder: Path) -> tuple[Path, Manifest]:
+        """The artifact's folder below `folder` and its manifest, which is what the job reported. Blocking."""
+        try:
+            directory = load_version(self._store, message.artifact, folder, message.manifest_digest)
         except NotFound as error:
             raise IntegrityFailed(f"{message.artifact} is not complete: {error.detail}") from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        manifest = read_manifest((directory / MANIFEST_NAME).read_bytes())
+        if manifest.model_id != message.model_id:
+            raise IntegrityFailed(f"{message.artifact} is of model {manifest.model_id}, not {message.model_id}")
+        if manifest.content_digest != message.content_digest:
+            raise IntegrityFailed(f"{message.artifact} does not have the content digest that the job reported")
+        if MODEL_NAME not in {file.path for file in manifest.files if file.is_model}:
+            raise InvalidInput(f"{message.artifact} has no {MODEL_NAME} among its model files")
+        for file in manifest.files:
+            check_content(directory / file.path)
+        return directory, manifest
 
 
 def _next_pending(connection: sa.Connection) -> sa.Row[Any] | None:
