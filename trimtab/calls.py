@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -115,15 +116,16 @@ def manifest(model_id: str, version: str) -> Call:
     return get(f"/mlops/models/{part(model_id)}/{part(version)}/manifest")
 
 
-def history(model_id: str, version: str | None = None) -> Call:
+def history(model_id: str, version: str | None = None, at: datetime | None = None) -> Call:
     """`GET /mlops/models/{id}/history` or `GET /mlops/models/{id}/{version}/history`."""
     of = f"{part(model_id)}/{part(version)}" if version is not None else part(model_id)
-    return get(f"/mlops/models/{of}/history")
+    return get(f"/mlops/models/{of}/history", at=at.isoformat() if at else None)
 
 
-def promote(model_id: str, version: str, stage: str, comment: str = "") -> Call:
+def promote(model_id: str, version: str, stage: str, comment: str = "", changes: str | None = None) -> Call:
     """`POST /mlops/models/{id}/{version}/promote`."""
-    return post(f"/mlops/models/{part(model_id)}/{part(version)}/promote", {"stage": stage, "comment": comment})
+    body = given(stage=stage, comment=comment, changes=changes)
+    return post(f"/mlops/models/{part(model_id)}/{part(version)}/promote", body)
 
 
 def archive(model_id: str, version: str, comment: str = "") -> Call:

@@ -7,6 +7,7 @@ when nobody answers.
 
 import os
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,13 +18,15 @@ from services.kernel.errors import Misconfigured
 from trimtab import calls
 from trimtab.errors import TrimtabError, Unavailable, error_of
 from trimtab.surfaces.events import Events
+from trimtab.surfaces.governance import Governance
+from trimtab.surfaces.mlflow import Mlflow
 from trimtab.surfaces.sender import Answer, Sender
 
 DEFAULT_PORT = "3006"
 LARGEST_PORT = 65535
 
 
-class Surface(Events[Answer], Sender[Answer]):
+class Surface(Events[Answer], Governance[Answer], Mlflow[Answer], Sender[Answer]):
     """The routes of Trimtab as methods. Further groups of them are mixed in from `trimtab.surfaces`."""
 
     # training
@@ -62,18 +65,26 @@ class Surface(Events[Answer], Sender[Answer]):
         """The version's signed-off record of files and digests."""
         return self.send(calls.manifest(model_id, version))
 
-    def history(self, model_id: str, version: str | None = None) -> Answer:
-        """Every move of a model's versions, or of one version, the newest first: who, when, why."""
-        return self.send(calls.history(model_id, version))
+    def history(self, model_id: str, version: str | None = None, *, at: datetime | None = None) -> Answer:
+        """Every move of a model's versions, or of one version, the newest first: who, when, why.
+
+        With `at` (UTC), of a model: what was in production then, and the move that brought it there.
+        """
+        return self.send(calls.history(model_id, version, at))
 
     def register_model(self, path: str | Path, *, model_id: str, version: str | None = None, **metadata: Any) -> Answer:
         """Upload a model file or folder as a new draft. `metadata`: model_name, metrics, signature, ..."""
         given = {"model_id": model_id, **({"version": version} if version else {}), **metadata}
         return self.send(calls.register_model(path, given))
 
-    def promote(self, model_id: str, version: str, stage: str, *, comment: str = "") -> Answer:
-        """Move a version to `staging` or `production`."""
-        return self.send(calls.promote(model_id, version, stage, comment))
+    def promote(
+        self, model_id: str, version: str, stage: str, *, comment: str = "", changes: str | None = None
+    ) -> Answer:
+        """Move a version to `staging` or `production`. `changes`: what is different from its parent.
+
+        Raises `Conflict`; what the model's policy asks for and is not met is in its `facts["unmet"]`.
+        """
+        return self.send(calls.promote(model_id, version, stage, comment, changes))
 
     def archive(self, model_id: str, version: str, *, comment: str = "") -> Answer:
         """Take a version out of use; it is kept for ever."""

@@ -15,7 +15,7 @@ app = single()
 
 @app.command()
 def deploy(
-    reference: Annotated[str, typer.Argument(help="A model, or one version of it.", metavar="ID[:VERSION]")],
+    reference: Annotated[str, typer.Argument(help="A model, one version of it, or ID@ALIAS.", metavar="ID[:VERSION]")],
     canary: Annotated[float | None, typer.Option(help="Only this percentage of the traffic.", min=0, max=100)] = None,
     shadow: Annotated[str | None, typer.Option(help="A version that answers beside, unseen.")] = None,
     fallback: Annotated[str | None, typer.Option(help="A version that answers when the other fails.")] = None,

@@ -1,12 +1,11 @@
 """`trimtab events`: what the registry said, once more."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
-from services.kernel.errors import InvalidInput
-from trimtab.cli.options import ApiKey, AsJson, Url, connected, group, settings
+from trimtab.cli.options import ApiKey, AsJson, Url, connected, group, settings, time_of
 from trimtab.cli.output import show, table, when
 
 app = group("Tell the registry's events again.")
@@ -43,7 +42,7 @@ def replay(
     A consumer that knows an event ignores it; a new topic or a new consumer gets everything. Of the compacted topics
     deployments and access the newest event of each key is sent.
     """
-    begin = _time(since) if since is not None else None
+    begin = time_of("--since", since) if since is not None else None
     if directly:
         document = _directly(topic, model, begin, dry_run)
     else:
@@ -64,12 +63,3 @@ def _directly(topic: str | None, model: str | None, since: datetime | None, dry_
     found = tell_again_directly(settings(), Wanted(topic, model, since), dry_run=dry_run)
     document: dict[str, Any] = ReplayDocument.of(found, dry_run).model_dump(mode="json")
     return document
-
-
-def _time(text: str) -> datetime:
-    """An ISO 8601 time; one without an offset is UTC. Raises `InvalidInput`."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidInput(f"--since: {text!r} is not a time such as 2026-01-31T12:00:00Z") from error
-    return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)

@@ -10,7 +10,7 @@ from trimtab.cli.output import show, table, when
 
 app = group("Create, list and revoke API keys.")
 
-SCOPES = ("predict", "read", "write", "deploy", "admin")
+SCOPES = ("predict", "read", "write", "deploy", "approve", "admin")
 
 
 @app.command("create")

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar
 
@@ -125,9 +126,21 @@ def read_document(path: Path) -> dict[str, Any]:
     return document
 
 
+def time_of(option: str, text: str) -> datetime:
+    """An ISO 8601 time in UTC; one without an offset is UTC. Raises `InvalidInput` naming the `option`."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInput(f"{option}: {text!r} is not a time such as 2026-01-31T12:00:00Z") from error
+    return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+
+
 def split_reference(reference: str) -> tuple[str, str | None]:
-    """`ID[:VERSION]` as (id, version or None)."""
+    """`ID[:VERSION]` as (id, version or None); `ID@ALIAS` as (id, `@ALIAS`)."""
+    model_id, at, alias = reference.partition("@")
+    if at and model_id and alias and ":" not in model_id:
+        return model_id, f"@{alias}"
     model_id, colon, version = reference.partition(":")
     if not model_id or (colon and not version):
-        raise InvalidInput(f"{reference!r} is not ID or ID:VERSION")
+        raise InvalidInput(f"{reference!r} is not ID, ID:VERSION or ID@ALIAS")
     return model_id, version or None

@@ -41,6 +41,10 @@ def why(
         with connected(url, api_key) as client:
             version = serving_version(client, model_id)
         told = f"{model_id} {version}, the version that serves"
+    elif version.startswith("@"):
+        with connected(url, api_key) as client:
+            alias, version = version, str(client.version(model_id, version)["version"])
+        told = f"{model_id} {version}, {alias}"
     chain = chain_of(from_kafka(read_links, settings(kafka_bootstrap=kafka), model_id), version)
     document = {"model_id": model_id, "version": version, "events": [link.to_json() for link in chain]}
     show(document, as_json, lambda console: draw_chain(console, told, chain))

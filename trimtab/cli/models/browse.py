@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from services.kernel.errors import InvalidInput
 from trimtab.cli.models.group import ModelId, app
-from trimtab.cli.options import ApiKey, AsJson, Url, connected
+from trimtab.cli.options import ApiKey, AsJson, Url, connected, time_of
 from trimtab.cli.output import facts, show, table, when
 
 if TYPE_CHECKING:
@@ -24,17 +25,20 @@ def list_models(url: Url = None, api_key: ApiKey = None, as_json: AsJson = False
             model["versions"],
             _brief(model["latest"]),
             (model["production"] or {}).get("version"),
+            [f"@{alias} {version}" for alias, version in (model.get("aliases") or {}).items()],
         )
         for model in found["models"]
     ]
-    headings = ("model", "name", "versions", "newest", "production")
+    headings = ("model", "name", "versions", "newest", "production", "aliases")
     show(found, as_json, lambda console: table(console, headings, rows, empty="no models"))
 
 
 @app.command("show")
 def show_model(
     model_id: ModelId,
-    version: Annotated[str | None, typer.Argument(help="One version; none: all of them.", metavar="VERSION")] = None,
+    version: Annotated[
+        str | None, typer.Argument(help="One version, or @alias; none: all of them.", metavar="VERSION")
+    ] = None,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
@@ -47,25 +51,32 @@ def show_model(
             return
         found = client.model(model_id)
     rows = [_version_row(version) for version in found["versions"]]
-    show(found, as_json, lambda console: table(console, ("version", "stage", "metrics", "registered"), rows))
+    headings = ("version", "stage", "aliases", "metrics", "registered")
+    show(found, as_json, lambda console: table(console, headings, rows))
 
 
 @app.command("history")
 def history(
     model_id: ModelId,
     version: Annotated[str | None, typer.Argument(help="One version; none: all of them.", metavar="VERSION")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="What was in production then: 2026-01-31T12:00:00Z.", metavar="TIME")
+    ] = None,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Who moved which version where, when and why; the newest first."""
+    """Who moved which version where, when and why; the newest first. With --at: what was in production then."""
+    if at is not None and version is not None:
+        raise InvalidInput("--at asks what was in production: leave the version out")
     with connected(url, api_key) as client:
-        found = client.history(model_id, version)
+        found = client.history(model_id, version, at=time_of("--at", at) if at else None)
     rows = [
         (when(move["at"]), move["version"], move["from_stage"], move["to_stage"], move["actor"], move["comment"])
-        for move in found["history"]
+        for move in (found["history"] if at is None else [move for move in [found["move"]] if move])
     ]
-    show(found, as_json, lambda console: table(console, ("when", "version", "from", "to", "who", "why"), rows))
+    headings = ("when", "version", "from", "to", "who", "why")
+    show(found, as_json, lambda console: table(console, headings, rows, empty="nothing was in production"))
 
 
 def _brief(version: dict[str, Any]) -> str:
@@ -73,7 +84,8 @@ def _brief(version: dict[str, Any]) -> str:
 
 
 def _version_row(version: dict[str, Any]) -> tuple[Any, ...]:
-    return (version["version"], version["stage"], _leading(version["metrics"]), when(version["registered_at"]))
+    names = [f"@{alias}" for alias in version.get("aliases") or ()]
+    return (version["version"], version["stage"], names, _leading(version["metrics"]), when(version["registered_at"]))
 
 
 def _leading(metrics: dict[str, float]) -> str:

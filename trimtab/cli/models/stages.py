@@ -15,14 +15,19 @@ def promote(
     version: VersionText,
     stage: Annotated[str, typer.Argument(help="staging or production.", metavar="STAGE")],
     comment: Comment = "",
+    changes: Annotated[
+        str | None, typer.Option(help="What is different from the version's parent, if it does not say so yet.")
+    ] = None,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Move a version to staging, then to production."""
     with connected(url, api_key) as client:
-        found = client.promote(model_id, version, stage, comment=comment)
-    show(found, as_json, lambda console: console.print(f"{model_id} {version} is in {stage} now", markup=False))
+        found = client.promote(model_id, version, stage, comment=comment, changes=changes)
+    show(
+        found, as_json, lambda console: console.print(f"{model_id} {found['version']} is in {stage} now", markup=False)
+    )
 
 
 @app.command("archive")
