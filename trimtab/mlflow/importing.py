@@ -1,0 +1,120 @@
+"""From what MLflow keeps to a folder and metadata that the registry takes."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from schemas.features import Signature
+from services.kernel.errors import NotFound
+from services.kernel.storage.keys import checked_key
+from services.registry.inspection import Limits, infer_signature, inspect_graph
+from trimtab.mlflow import graph
+from trimtab.mlflow.budget import Budget
+from trimtab.mlflow.files import FolderFiles, ModelFiles
+from trimtab.mlflow.flavours import fetch_onnx, flavour_of
+from trimtab.mlflow.locating import locate, origin_of_folder
+from trimtab.mlflow.mlmodel import MAX_MLMODEL_BYTES, MLmodel, read_mlmodel
+from trimtab.mlflow.record import Origin, metadata_of
+from trimtab.mlflow.source import MLMODEL, Folder, Source, parse_source
+from trimtab.mlflow.tracking import Tracking
+
+Json = dict[str, Any]
+
+_JOINED = ("metrics", "hyperparameters", "tags")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A version's folder, and the metadata to register it with."""
+
+    folder: Path
+    metadata: Json
+
+
+@contextmanager
+def imported(
+    source: str, *, tracking_uri: str | None = None, metadata: Mapping[str, Any] | None = None
+) -> Iterator[Imported]:
+    """What `source` names (see `trimtab.mlflow.source`), fetched and converted; the folder is removed afterwards.
+
+    `metadata` goes before what MLflow says; metrics, hyper-parameters and tags are joined. Raises `NotFound`,
+    `UnsupportedMedia` for a flavour that is never read, `InvalidInput`, `TooLarge`, and `Unavailable` when no server
+    answers. Blocking.
+    """
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(TemporaryDirectory(prefix="trimtab-mlflow-")))
+        files, origin = _found(parse_source(source), tracking_uri, stack)
+        mlmodel = _mlmodel(files, work)
+        if origin is None:
+            origin = Origin()
+            if tracking_uri:
+                tracking = stack.enter_context(Tracking(tracking_uri))
+                origin = origin_of_folder(tracking, mlmodel.model_id, mlmodel.run_id)
+        flavour = flavour_of(mlmodel)
+        folder = work / "version"
+        folder.mkdir()
+        made = _from_onnx(mlmodel, files, work, folder)
+        yield Imported(folder, _merged(metadata_of(origin, mlmodel, flavour), made, metadata or {}))
+
+
+def _found(source: Source, tracking_uri: str | None, stack: ExitStack) -> tuple[ModelFiles, Origin | None]:
+    if isinstance(source, Folder):
+        return FolderFiles(source.path, Budget()), None
+    return locate(stack.enter_context(Tracking(tracking_uri)), source, Budget())
+
+
+def _mlmodel(files: ModelFiles, work: Path) -> MLmodel:
+    path = work / MLMODEL
+    try:
+        files.fetch(MLMODEL, path)
+    except NotFound as error:
+        raise NotFound(f"there is no {MLMODEL} file, so no model of MLflow's: {error.detail}") from error
+    with path.open("rb") as file:
+        return read_mlmodel(file.read(MAX_MLMODEL_BYTES + 1))
+
+
+def _from_onnx(mlmodel: MLmodel, files: ModelFiles, work: Path, folder: Path) -> Json:
+    """Write `model.onnx` into `folder`; what its graph adds to the metadata."""
+    target = fetch_onnx(mlmodel, files, folder)
+    parent = PurePosixPath(str(mlmodel.flavors["onnx"]["data"])).parent
+    beside = work / "beside"
+    beside.mkdir()
+
+    def fetch(location: str) -> Path:
+        path = beside / checked_key(location).replace("/", "%")
+        if not path.exists():
+            files.fetch(str(parent / location), path)
+        return path
+
+    model = graph.read_graph(target)
+    changed = graph.embed(model, fetch)
+    classes = graph.without_mappings(model)
+    joined = graph.join_columns(model, mlmodel.columns)
+    if changed or classes is not None or joined:
+        graph.write_graph(model, target)
+    made: Json = {"classes": list(classes)} if classes else {}
+    optional = {column.name for column in mlmodel.columns if not column.required}
+    if joined and optional:
+        made["signature"] = _nullable(infer_signature(inspect_graph(target, Limits()), classes), optional)
+    return made
+
+
+def _nullable(signature: Signature, optional: set[str]) -> Json:
+    """The signature with columns that may be missing, where a missing number can be NaN."""
+    inputs = tuple(
+        feature.model_copy(update={"nullable": feature.name in optional and feature.dtype.is_float})
+        for feature in signature.inputs
+    )
+    return signature.model_copy(update={"inputs": inputs}).model_dump(mode="json")
+
+
+def _merged(*parts: Mapping[str, Any]) -> Json:
+    merged: Json = {}
+    for part in parts:
+        for name, value in part.items():
+            joined = name in _JOINED and isinstance(value, Mapping)
+            merged[name] = {**merged.get(name, {}), **value} if joined else value
+    return merged
