@@ -1,7 +1,7 @@
 """The SDK, asynchronous: the same methods as `Client`, awaited."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -74,6 +74,15 @@ class AsyncClient(Surface[Awaitable[Any]]):
                 )
             )
 
+    async def follow(self, plan: Generator[Call, Any, Any]) -> Any:
+        """What `plan`, run in a thread, returns: it yields call after call, and gets the answer of each."""
+        answer: Any = None
+        while True:
+            call, result = await asyncio.to_thread(_step, plan, answer)
+            if call is None:
+                return result
+            answer = await self.send(call)
+
     async def prepared(
         self, prepare: Callable[[], AbstractContextManager[T]], send: Callable[[T], Awaitable[Any]]
     ) -> Any:
@@ -142,3 +151,11 @@ class AsyncClient(Surface[Awaitable[Any]]):
                         yield event
         except httpx.HTTPError as error:
             raise unreachable(self.url, error) from error
+
+
+def _step(plan: Generator[Call, Any, Any], answer: Any) -> tuple[Call | None, Any]:
+    """The plan's next call, or (None, what it returned): a StopIteration can't leave a thread."""
+    try:
+        return plan.send(answer), None
+    except StopIteration as ended:
+        return None, ended.value

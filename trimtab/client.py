@@ -7,7 +7,7 @@ with Client() as client:
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -79,6 +79,15 @@ class Client(Surface[Any]):
                     files=files or None,
                 )
             )
+
+    def follow(self, plan: Generator[Call, Any, Any]) -> Any:
+        """What `plan` returns: it yields call after call, and gets the answer of each."""
+        try:
+            call = next(plan)
+            while True:
+                call = plan.send(self.send(call))
+        except StopIteration as ended:
+            return ended.value
 
     def prepared(self, prepare: Callable[[], AbstractContextManager[T]], send: Callable[[T], Any]) -> Any:
         """The answer of `send` to what `prepare` yields, which is cleaned up afterwards."""

@@ -19,6 +19,7 @@ from trimtab import calls
 from trimtab.errors import TrimtabError, Unavailable, error_of
 from trimtab.surfaces.events import Events
 from trimtab.surfaces.governance import Governance
+from trimtab.surfaces.keeping import Keeping
 from trimtab.surfaces.mlflow import Mlflow
 from trimtab.surfaces.sender import Answer, Sender
 
@@ -26,7 +27,7 @@ DEFAULT_PORT = "3006"
 LARGEST_PORT = 65535
 
 
-class Surface(Events[Answer], Governance[Answer], Mlflow[Answer], Sender[Answer]):
+class Surface(Events[Answer], Governance[Answer], Keeping[Answer], Mlflow[Answer], Sender[Answer]):
     """The routes of Trimtab as methods. Further groups of them are mixed in from `trimtab.surfaces`."""
 
     # training

@@ -133,9 +133,10 @@ def store_version(store: ArtifactStore, directory: Path, prefix: str) -> str:
     data = (directory / MANIFEST_NAME).read_bytes()
     manifest = read_manifest(data)
     verify_directory(directory, manifest)
-    for file in manifest.files:
-        if not keep_blob(store, file.sha256, file.size):
-            store.put_file(blob_key(file.sha256), directory / file.path)
+    for _ in range(2):  # once more, since what was found may have been taken as garbage before it became young
+        for file in manifest.files:
+            if not keep_blob(store, file.sha256, file.size):
+                store.put_file(blob_key(file.sha256), directory / file.path)
     store.put_bytes(f"{prefix}/{MANIFEST_NAME}", data)
     return hashlib.sha256(data).hexdigest()
 

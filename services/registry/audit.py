@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from services.kernel.tables import revisions
 from services.kernel.uow import UnitOfWork
 from services.registry.tables import audit
 
@@ -35,14 +36,24 @@ def record(uow: UnitOfWork, actor: str, action: str, entity: str, **facts: Any) 
 
 
 def broken_at(connection: sa.Connection) -> int | None:
-    """The number of the first row that does not continue the chain, or None when all do. O(rows)."""
+    """The number of the first row that does not continue the chain, or is missing; None when all are there and do.
+
+    O(rows), in constant memory. A chain that was cut at its end is told by the number of the last row ever written.
+    """
     previous, expected = GENESIS, 1
-    for row in connection.execute(sa.select(audit).order_by(audit.c.seq)).mappings():
+    rows = connection.execute(sa.select(audit).order_by(audit.c.seq).execution_options(yield_per=1_000))
+    for row in rows.mappings():
         content = {name: value for name, value in row.items() if name != "sha256"}
         if row["seq"] != expected or row["previous_sha256"] != previous or row["sha256"] != _digest(content):
             return expected
         previous, expected = row["sha256"], expected + 1
-    return None
+    return expected if expected <= last_seq(connection) else None
+
+
+def last_seq(connection: sa.Connection) -> int:
+    """The number of the last row that was ever written; 0: none was."""
+    query = sa.select(revisions.c.revision).where(revisions.c.kind == "audit", revisions.c.entity == "")
+    return int(connection.execute(query).scalar() or 0)
 
 
 def _digest(row: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ One pass, by one process at a time (a lease):
    registration names is condemned: after `grace` when it has no manifest or is no job's, else after `job_grace`.
 2. **Bytes.** Blobs that nothing holds and that are older than `grace` are condemned.
 3. **Removal.** What was condemned a grace ago and is still named by nobody is claimed, looked at once more (a blob that
-   was used again has become young), and removed.
+   was used again has become young), and removed. Writes that began a grace ago and never ended are ended.
 
 Listings are read a page at a time: memory does not grow with the store. Only `blobs/` and `models/` are looked at. No
 pass is made while the broker is away: what waits there may name what looks forgotten. A process that dies in a pass
@@ -25,6 +25,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
@@ -95,6 +96,7 @@ class Report:
     spared: int = 0
     waiting: int = 0
     waiting_bytes: int = 0
+    uploads_ended: int = 0
     seconds: float = 0.0
     keys: list[str] = field(default_factory=list)
 
@@ -172,6 +174,8 @@ class Collector:
                 await self._see_folders(report)
                 await self._see_blobs(report)
                 await self._remove_due(report)
+                if not dry_run:
+                    report.uploads_ended = await asyncio.to_thread(self._end_writes)
             finally:
                 await self._db.write(lambda connection: lease.release(connection, LEASE, self._holder))
         report.waiting, report.waiting_bytes = await self._db.read(garbage.waiting)
@@ -341,6 +345,10 @@ class Collector:
             report.name([key])
             OBJECTS.labels("version" if key in inside else "blob").inc()
             BYTES.inc(sizes[key])
+
+    def _end_writes(self) -> int:
+        before = datetime.fromtimestamp(time.time() - self._graces.seconds, UTC)
+        return sum(self._store.end_writes(folder, before) for folder in (BLOBS, garbage.VERSIONS))
 
     def _unit(self, prefix: str) -> _Unit | None:
         return next(_grouped(self._store.list(prefix)), None)

@@ -28,6 +28,8 @@ DAY_SECONDS = 86_400.0
 
 Row = sa.Row[Any]
 
+_COLUMNS = ("model_id", "version", "size_bytes", "artifact", "stage_since")
+
 
 def models_with_archived(connection: sa.Connection, after: str, limit: int) -> list[str]:
     """Models after `after`, by id, that have archived versions with bytes."""
@@ -51,9 +53,7 @@ def due(connection: sa.Connection, model_id: str, now: float) -> Sequence[Row]:
     if policy.drop_archived_bytes_after_days is None:
         return []
     archived: Sequence[Row] = connection.execute(
-        sa.select(
-            versions.c.model_id, versions.c.version, versions.c.size_bytes, versions.c.artifact, versions.c.stage_since
-        )
+        sa.select(*(versions.c[name] for name in _COLUMNS))
         .where(
             versions.c.model_id == model_id,
             versions.c.stage == Stage.ARCHIVED.value,

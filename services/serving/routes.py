@@ -12,7 +12,7 @@ OWNERS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for service, pattern in (
         ("monitor", r"/mlops/models/[^/]+/(drift|monitoring|predictions/export)"),
         ("monitor", r"/mlops/(labels|monitor(/.+)?|alerts(/.+)?)"),
-        ("registry", r"/mlops/(models|versions|deploy|deployments|keys|audit|policy)(/.+)?"),
+        ("registry", r"/mlops/(models|blobs|versions|deploy|deployments|keys|audit|policy|signers|garbage)(/.+)?"),
         ("registry", r"/mlops/events/replay"),
         ("trainer", r"/mlops/train(/.+)?"),
         ("tuner", r"/mlops/experiments(/.+)?"),
@@ -37,3 +37,12 @@ def owner_of(path: str) -> str:
         if pattern.fullmatch(path):
             return service
     raise NotFound(f"nothing is at {path[:200]}")
+
+
+def is_upload(method: str, path: str) -> bool:
+    """Whether the owner of `path` takes such a request from the sender itself.
+
+    >>> is_upload("POST", "/mlops/models"), is_upload("GET", "/mlops/models"), is_upload("PUT", "/mlops/blobs/1f")
+    (True, False, True)
+    """
+    return (method == "POST" and path == "/mlops/models") or path.startswith("/mlops/blobs/")

@@ -29,6 +29,7 @@ COMMANDS = {
     "loop": "Look at the closed loop, pause it, start a cycle.",
     "why": "The chain of events that led to a version.",
     "events": "Tell the registry's events again.",
+    "signers": "Add, list and revoke those whose signatures of versions are trusted.",
     "keys": "Create, list and revoke API keys.",
     "dlq": "Look at dead letters; replay, drop or step over them.",
     "topics": "Look at the Kafka topics, or create them.",

@@ -148,6 +148,19 @@ class LocalStore:
             except OSError:  # not empty
                 return
 
+    def end_writes(self, prefix: str, before: datetime) -> int:
+        """See `ArtifactStore`. All unfinished writes lie in one folder."""
+        checked_prefix(prefix)
+        ended = 0
+        for partial in (self._root / _INCOMING).iterdir():
+            try:
+                if partial.is_file() and datetime.fromtimestamp(partial.stat().st_mtime, UTC) < before:
+                    partial.unlink()
+                    ended += 1
+            except FileNotFoundError:  # it ended by itself
+                continue
+        return ended
+
     def _walk(self, folder: Path, prefix: str) -> Iterator[StoredObject]:
         try:
             with os.scandir(folder) as found:

@@ -2,7 +2,7 @@
 v4).
 
 Requests are bounded in time and tried up to four times by botocore. Files of 16 MiB and more go up in parts
-of that size; what a killed process left of such an upload is for the bucket's lifecycle rule
+of that size; what a killed process left of such an upload is for `end_writes`, or the bucket's lifecycle rule
 (AbortIncompleteMultipartUpload).
 """
 
@@ -10,6 +10,7 @@ import io
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
@@ -194,6 +195,23 @@ class S3Store:
         """See `ArtifactStore`."""
         with self.mapped(checked_key(key)):
             self.client.delete_object(Bucket=self.bucket, Key=key)
+
+    def end_writes(self, prefix: str, before: datetime) -> int:
+        """See `ArtifactStore`. 1,000 multipart uploads a request."""
+        folder = checked_prefix(prefix)
+        pages = self.client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self.bucket, Prefix=f"{folder}/" if folder else ""
+        )
+        ended = 0
+        with self.mapped(folder):
+            for page in pages:
+                for upload in page.get("Uploads", ()):
+                    if upload["Initiated"] < before:
+                        self.client.abort_multipart_upload(
+                            Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
+                        ended += 1
+        return ended
 
     @contextmanager
     def mapped(self, key: str) -> Iterator[None]:

@@ -73,3 +73,9 @@ class ArtifactStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove the object; one that is not there is no error."""
+
+    def end_writes(self, prefix: str, before: datetime) -> int:
+        """Remove what writes into the folder `prefix` that began before `before`, and never ended, have left; how many.
+
+        Nothing of them could ever be seen. A backend that does not know which folder a write was for takes all.
+        """
