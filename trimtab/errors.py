@@ -15,6 +15,7 @@ from services.kernel.errors import (
     Forbidden,
     IntegrityFailed,
     InvalidInput,
+    NoRoom,
     NotBuilt,
     NotFound,
     Overloaded,
@@ -30,6 +31,7 @@ __all__ = [
     "Forbidden",
     "IntegrityFailed",
     "InvalidInput",
+    "NoRoom",
     "NotBuilt",
     "NotFound",
     "Overloaded",
@@ -61,6 +63,7 @@ _BY_STATUS: dict[int, type[TrimtabError]] = {
     502: Unavailable,
     503: Unavailable,
     504: Unavailable,
+    507: NoRoom,
 }
 
 

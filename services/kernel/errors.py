@@ -15,7 +15,8 @@ TrimtabError
 ├── Failed                  not the caller's fault: a model or this project itself went wrong
 ├── Misconfigured           a setting is missing or contradicts another; the process can't start
 └── Unavailable             a dependency or a queue; `retriable`
-    └── Overloaded          a bounded queue is full; try again after `retry_after_seconds`
+    ├── Overloaded          a bounded queue is full; try again after `retry_after_seconds`
+    └── NoRoom              a disk, a quota or a share of one is full
 
 `code` is stable and machine-readable; `detail` is a sentence that says what to do. HTTP status codes live in
 `services.kernel.http.problems` only.
@@ -130,3 +131,9 @@ class Overloaded(Unavailable):
     def __init__(self, detail: str, retry_after_seconds: float = 1.0, **facts: Any) -> None:
         super().__init__(detail, **facts)
         self.retry_after_seconds = retry_after_seconds
+
+
+class NoRoom(Unavailable):
+    """A disk is full, or the share of it that this may take."""
+
+    code = "no-room"

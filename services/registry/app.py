@@ -10,14 +10,16 @@ from services.kernel.bus.table_reader import TableReader
 from services.kernel.http.api import create_api
 from services.kernel.service import BackgroundTask, Service
 from services.kernel.storage import open_store
-from services.registry.api import ROUTERS, UPLOAD_PATH
+from services.registry.api import ROUTERS, UNBOUNDED
 from services.registry.api.parts import Parts
 from services.registry.collector import Collector, Graces
 from services.registry.handlers import HANDLERS
 from services.registry.inspection import Limits
+from services.registry.inspections import Inspector
 from services.registry.registrar import Registrar
 from services.registry.replicas import Replicas
 from services.registry.settings import RegistrySettings
+from services.registry.uploads import Uploads
 
 GROUP = "registry"
 
@@ -43,12 +45,16 @@ def build(settings: RegistrySettings) -> Service:
     store = open_store(settings)
     replicas = Replicas(timedelta(seconds=settings.registry_replica_silence_seconds))
     limits = Limits(settings.registry_inspection_memory_bytes, settings.registry_inspection_seconds)
-    registrar = Registrar(service.db, service.work, store, settings.staging_dir, limits)
-    inspections = asyncio.Semaphore(settings.registry_inspections_at_once)
-    service.state["parts"] = Parts(settings, service.db, service.work, store, replicas, inspections)
+    inspector = Inspector(service.db, limits, settings.registry_inspections_at_once)
+    registrar = Registrar(service.db, service.work, store, settings.staging_dir, inspector)
+    uploads = Uploads(settings, store)
+    service.state["parts"] = Parts(
+        settings, service.db, service.work, store, replicas, inspector, uploads.blobs, uploads.direct
+    )
     service.add(_Staging(settings))
     service.add(TableReader(settings, "deployment-status", replicas.on_message))
     service.add(BackgroundTask("registrar", registrar.run))
+    service.add(BackgroundTask("uploads", uploads.run))
     consume = ConsumeLoop(settings, GROUP, HANDLERS, work=service.work, producer=service.producer)
     service.add(consume)
 
@@ -60,5 +66,5 @@ def build(settings: RegistrySettings) -> Service:
     collector = Collector(service.work, store, graces, settings.registry_collection_seconds, waits_for)
     service.state["collector"] = collector
     service.add(BackgroundTask("collector", collector.run))
-    service.app = create_api(service, ROUTERS, title="Trimtab registry", unbounded=(UPLOAD_PATH,))
+    service.app = create_api(service, ROUTERS, title="Trimtab registry", unbounded=UNBOUNDED)
     return service

@@ -12,6 +12,12 @@ class RegistrySettings(Settings):
 
     registry_max_upload_bytes: int = Field(default=8 << 30, ge=1024)
     """Largest upload of one version, all files together."""
+    registry_uploads_bytes: int = Field(default=64 << 30, ge=1024)
+    """Room on the registry's disk for uploads that are not complete; one key may hold half of it."""
+    registry_upload_hours: float = Field(default=24.0, gt=0)
+    """How long an upload that broke off may be gone on with."""
+    registry_upload_idle_seconds: float = Field(default=30.0, gt=0)
+    """How long a sender may be silent in the middle of a body before the request ends; what came is kept."""
     registry_inspection_memory_bytes: int = Field(default=4 << 30, ge=256 << 20)
     """Memory of the process that opens an uploaded graph, beside three times the graph's own size."""
     registry_inspection_seconds: int = Field(default=60, ge=1, le=3600)
@@ -32,3 +38,8 @@ class RegistrySettings(Settings):
     def staging_dir(self) -> Path:
         """Folder of uploads and checks in progress; emptied at the start."""
         return self.data_dir / "registry-staging"
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Folder of uploads that are not complete; kept over a restart."""
+        return self.data_dir / "registry-uploads"

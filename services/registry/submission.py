@@ -1,17 +1,25 @@
-"""From a folder of uploaded files and what the sender says about them to a checked manifest. Blocking."""
+"""From the files of a version and what the sender says about them to a checked manifest."""
 
-from pathlib import Path
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 
-from pydantic import Field, FiniteFloat, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, ValidationError, field_validator, model_validator
 
 from schemas.base import JsonValue, Name, StrictDocument, UtcTime, Version
 from schemas.features import Signature
-from schemas.manifest import MODEL_NAME, Lineage, Manifest
-from services.kernel.artifacts import build_manifest, list_files, write_manifest
+from schemas.manifest import MODEL_NAME, Lineage, Manifest, ManifestFile, content_digest
 from services.kernel.content import check_content
 from services.kernel.errors import InvalidInput
-from services.registry.inspection import Limits, check_signature, infer_signature, inspect_graph
+from services.registry.incoming import Received
+from services.registry.inspection import GraphInterface, check_signature, infer_signature
+from services.registry.inspections import Inspector
+from services.registry.labels import MAX_METRICS, LabelName, Tags, Text
 from services.registry.words import Words
+
+MAX_DIGEST = 256
+"""Characters of a dataset's digest."""
 
 
 class Submission(StrictDocument):
@@ -24,16 +32,24 @@ class Submission(StrictDocument):
     version: Version | None = None
     model_name: Words = Field(default="", max_length=200)
     model_type: Words = Field(default="", max_length=128)
-    framework: str = Field(default="onnx", max_length=64)
-    metrics: dict[str, FiniteFloat] = {}
+    framework: Words = Field(default="onnx", max_length=64)
+    metrics: dict[LabelName, FiniteFloat] = Field(default={}, max_length=MAX_METRICS)
     hyperparameters: dict[str, JsonValue] = {}
-    description: str = Field(default="", max_length=20_000)
-    changes: str = Field(default="", max_length=20_000)
-    tags: dict[str, str] = {}
+    description: Text = ""
+    changes: Text = ""
+    tags: Tags = {}
     signature: Signature | None = None
     classes: tuple[str, ...] | None = None
     lineage: Lineage = Lineage()
     created_at: UtcTime | None = None
+
+    @field_validator("lineage")
+    @classmethod
+    def _dataset_digest_is_one(cls, lineage: Lineage) -> Lineage:
+        digest = lineage.dataset_digest or ""
+        if len(digest) > MAX_DIGEST or "\0" in digest:
+            raise ValueError(f"dataset_digest: at most {MAX_DIGEST} characters, without NUL")
+        return lineage
 
     @model_validator(mode="before")
     @classmethod
@@ -54,37 +70,51 @@ def read_submission(data: bytes) -> Submission:
         raise
 
 
-def checked_manifest(directory: Path, submission: Submission, limits: Limits) -> tuple[Manifest, str]:
-    """Check every file, open the graph in a capped child, write `manifest.json`: the manifest and its digest.
-
-    A single `.onnx` file is renamed to `model.onnx`. Raises `InvalidInput`, `UnsupportedMedia` or `TooLarge`.
-    """
-    graphs = [path for path in directory.iterdir() if path.suffix.lower() == ".onnx"]
-    if len(graphs) == 1 and graphs[0].name != MODEL_NAME:
-        graphs[0].rename(directory / MODEL_NAME)
-    for _, path in list_files(directory):
-        check_content(path)
-    if not (directory / MODEL_NAME).is_file():
+def named(files: Iterable[Received]) -> list[Received]:
+    """The files under their names in the version: a single graph is its `model.onnx`, whatever its name."""
+    found = list(files)
+    graphs = [at for at, file in enumerate(found) if "/" not in file.name and file.name.lower().endswith(".onnx")]
+    if len(graphs) == 1:
+        found[graphs[0]] = replace(found[graphs[0]], name=MODEL_NAME)
+    if MODEL_NAME not in (file.name for file in found):
         raise InvalidInput(f"the version's model is missing: send one ONNX file, or name it {MODEL_NAME}")
-    interface = inspect_graph(directory / MODEL_NAME, limits)
+    return found
+
+
+async def checked_manifest(
+    files: Sequence[Received], submission: Submission, inspector: Inspector, known: GraphInterface | None = None
+) -> Manifest:
+    """The manifest of `files`, once each is what its name says and every graph and Keras archive may be kept.
+
+    With `known`, the interface of a `model.onnx` that has passed before, that file itself need not be at hand. Raises
+    `InvalidInput` (a file must not be kept, or the signature does not fit the graph), `UnsupportedMedia`, `TooLarge`.
+    """
+    for file in files:
+        if known is None or file.name != MODEL_NAME:
+            await asyncio.to_thread(check_content, file.path, file.name)
+    interface = await inspector.version((file.name, file.path, file.sha256) for file in files)
     signature = submission.signature
     if signature is None:
         signature = infer_signature(interface, submission.classes)
     else:
         check_signature(signature, interface)
-    manifest = build_manifest(
-        directory,
+    kept = tuple(
+        ManifestFile(path=file.name, size=file.size, sha256=file.sha256, is_model=file.name == MODEL_NAME)
+        for file in sorted(files, key=lambda file: file.name)
+    )
+    return Manifest(
         model_id=submission.model_id,
-        framework=submission.framework,
-        signature=signature,
-        created_at=submission.created_at,
         model_type=submission.model_type,
         model_name=submission.model_name,
+        framework=submission.framework,
+        files=kept,
+        content_digest=content_digest(kept),
+        signature=signature,
         metrics=submission.metrics,
         hyperparameters=submission.hyperparameters,
         lineage=submission.lineage,
+        created_at=submission.created_at or datetime.now(UTC),
         description=submission.description,
         changes=submission.changes,
         tags=submission.tags,
     )
-    return manifest, write_manifest(directory, manifest)

@@ -1,7 +1,7 @@
 """A strict reader of tar archives: what is not plainly a file with a plain name is refused, nothing is guessed.
 
 Bytes are fed as they come and go on to a sink at once, so memory does not grow with the archive. Taken: POSIX ustar,
-GNU and pax archives of regular files (folders are passed over), as Python's `tarfile` and `tar --format=pax` write them.
+GNU and pax archives of regular files (folders are passed over), as `tarfile` and `tar --format=pax` write them.
 Refused: links, devices, sparse files, GNU long names, global headers, names outside the grammar of storage keys (so no
 `..`, no absolute path), a name twice, wrong checksums, anything after the end.
 

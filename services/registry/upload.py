@@ -1,64 +1,93 @@
-"""A version that arrives over HTTP: `multipart/form-data` streamed to files, in constant memory, bounded.
+"""A version that comes over HTTP in one body, streamed to files in constant memory: a multipart form or a tar archive.
 
-The part `metadata` is a JSON document; every part with a file name is a file of the version. Nothing is kept in
-memory but the part headers and the metadata.
+Of `multipart/form-data` the part `metadata` is a JSON document, and every part with a file name is a file. Of
+`application/x-tar` the first member is `metadata.json`, and every other member is a file. Nothing is kept in memory but
+headers and the metadata.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-from typing import IO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from schemas.manifest import MANIFEST_NAME
 from services.kernel.artifacts import MAX_FILES
-from services.kernel.errors import InvalidInput, TooLarge
-from services.kernel.storage.keys import checked_key
+from services.kernel.errors import InvalidInput, UnsupportedMedia
+from services.registry.blocks import pour
+from services.registry.incoming import Incoming
+from services.registry.tarball import TarReader
 
 METADATA = "metadata"
-MAX_METADATA_BYTES = 1 << 20
+METADATA_MEMBER = "metadata.json"
 MAX_HEADER_BYTES = 8 << 10
-_FLUSH_BYTES = 1 << 20
-"""How much is gathered before a thread parses and writes it."""
 
 
-async def receive(content_type: str, body: AsyncIterator[bytes], directory: Path, max_bytes: int) -> bytes:
-    """Write the files of a multipart `body` into `directory`; returns the bytes of the part `metadata`.
+async def receive(
+    content_type: str, body: AsyncIterator[bytes], incoming: Incoming, *, max_bytes: int, idle_seconds: float
+) -> None:
+    """Put what `body` holds into `incoming`.
 
-    Raises `InvalidInput` (not multipart, cut off, a name that may not be, a part twice) and `TooLarge`.
+    Raises `UnsupportedMedia` (neither a form nor a tar archive), `InvalidInput` (cut off, a name that may not be, a
+    part twice), `TooLarge` and `SenderGone`.
     """
     kind, options = parse_options_header(content_type)
-    if kind != b"multipart/form-data" or b"boundary" not in options:
-        raise InvalidInput("send multipart/form-data: a part `metadata` (JSON) and the model's files")
-    upload = _Upload(options[b"boundary"], directory)
-    received = 0
-    gathered = bytearray()
+    reader: _Form | _Tar
+    if kind == b"multipart/form-data":
+        if b"boundary" not in options:
+            raise InvalidInput("multipart/form-data names its boundary: the body cannot be read without")
+        reader = _Form(options[b"boundary"], incoming)
+    elif kind == b"application/x-tar":
+        reader = _Tar(incoming)
+    else:
+        raise UnsupportedMedia(
+            "send application/json (metadata and digests), multipart/form-data (a part `metadata` "
+            "and the model's files) or application/x-tar (metadata.json first)"
+        )
     try:
-        async for block in body:
-            received += len(block)
-            if received > max_bytes:
-                raise TooLarge(f"the upload is over {max_bytes} bytes: see TRIMTAB_REGISTRY_MAX_UPLOAD_BYTES")
-            gathered += block
-            if len(gathered) >= _FLUSH_BYTES:
-                await asyncio.to_thread(upload.feed, bytes(gathered))
-                gathered.clear()
-        await asyncio.to_thread(upload.feed, bytes(gathered))
-        return upload.finish()
+        await pour(
+            body,
+            reader.feed,
+            max_bytes=max_bytes,
+            idle_seconds=idle_seconds,
+            limit="TRIMTAB_REGISTRY_MAX_UPLOAD_BYTES",
+        )
+        reader.finish()
     finally:
-        upload.close()
+        incoming.close()
 
 
-class _Upload:
-    """The parser's callbacks: one part after the other, into a file or into the metadata."""
+class _Tar:
+    """The members of a tar archive, one after the other."""
 
-    def __init__(self, boundary: bytes, directory: Path) -> None:
-        self._directory = directory
-        self._names: set[str] = set()
-        self._metadata: bytearray | None = None
-        self._file: IO[bytes] | None = None
-        self._in_metadata = False
+    def __init__(self, incoming: Incoming) -> None:
+        self._incoming = incoming
+        self._first = True
+        reader = TarReader(self, MAX_FILES * 3)
+        self.feed, self.finish = reader.feed, reader.finish
+
+    def begin(self, name: str, size: int) -> None:
+        """See `tarball.Sink`."""
+        if self._first != (name == METADATA_MEMBER):
+            raise InvalidInput(f"the first member of the tar archive, and no other, is {METADATA_MEMBER}")
+        if self._first:
+            self._incoming.begin_metadata()
+        else:
+            self._incoming.begin_file(name)
+        self._first = False
+
+    def write(self, data: memoryview) -> None:
+        """See `tarball.Sink`."""
+        self._incoming.write(data)
+
+    def end(self) -> None:
+        """See `tarball.Sink`."""
+        self._incoming.end()
+
+
+class _Form:
+    """The parser's callbacks: one part after the other."""
+
+    def __init__(self, boundary: bytes, incoming: Incoming) -> None:
+        self._incoming = incoming
         self._ended = False
         self._header_name = bytearray()
         self._header_value = bytearray()
@@ -70,7 +99,7 @@ class _Upload:
             "on_header_end": self._header_end,
             "on_headers_finished": self._headers_finished,
             "on_part_data": self._data,
-            "on_part_end": self._part_end,
+            "on_part_end": incoming.end,
             "on_end": self._end,
         }
         self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
@@ -82,18 +111,10 @@ class _Upload:
         except FormParserError as error:
             raise InvalidInput(f"the body is not multipart/form-data as it says: {error}") from error
 
-    def finish(self) -> bytes:
-        """The metadata, once the closing boundary has been seen."""
+    def finish(self) -> None:
+        """No more comes. Raises `InvalidInput` unless the closing boundary has been seen."""
         if not self._ended:
             raise InvalidInput("the upload was cut off: its closing boundary is missing")
-        if self._metadata is None:
-            raise InvalidInput("the part `metadata` (a JSON document) is missing")
-        return bytes(self._metadata)
-
-    def close(self) -> None:
-        """Close a file that was not finished."""
-        if self._file is not None:
-            self._file.close()
 
     def _part_begin(self) -> None:
         self._headers.clear()
@@ -118,42 +139,15 @@ class _Upload:
     def _headers_finished(self) -> None:
         _, options = parse_options_header(self._headers.get(b"content-disposition"))
         if options.get(b"name") == METADATA.encode():
-            if self._metadata is not None:
-                raise InvalidInput("the part `metadata` is there twice")
-            self._metadata, self._in_metadata = bytearray(), True
-            return
-        if b"filename" not in options:
+            self._incoming.begin_metadata()
+        elif b"filename" in options:
+            self._incoming.begin_file(options[b"filename"].decode(errors="replace"))
+        else:
             name = options.get(b"name", b"").decode(errors="replace")
             raise InvalidInput(f"the part {name!r} is neither `metadata` nor a file")
-        name = checked_key(options[b"filename"].decode(errors="replace"))
-        if name in self._names:
-            raise InvalidInput(f"the file {name} is there twice")
-        if name == MANIFEST_NAME:
-            raise InvalidInput(f"the registry writes {MANIFEST_NAME} itself: leave it out")
-        if len(self._names) >= MAX_FILES:
-            raise InvalidInput(f"a version holds at most {MAX_FILES} files")
-        self._names.add(name)
-        path = self._directory / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("xb")
-        except (FileExistsError, NotADirectoryError) as error:
-            raise InvalidInput(f"{name} is a file and a folder of this version at once") from error
 
     def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._in_metadata:
-            assert self._metadata is not None
-            self._metadata += data[start:end]
-            if len(self._metadata) > MAX_METADATA_BYTES:
-                raise TooLarge(f"`metadata` is over {MAX_METADATA_BYTES} bytes")
-        elif self._file is not None:
-            self._file.write(memoryview(data)[start:end])
-
-    def _part_end(self) -> None:
-        self._in_metadata = False
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._incoming.write(memoryview(data)[start:end])
 
     def _end(self) -> None:
         self._ended = True

@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from services.kernel.errors import Unavailable
 from services.kernel.settings import SERVICES
 from services.kernel.telemetry import get_logger
-from services.serving.routes import owner_of
+from services.serving.routes import is_upload, owner_of
 from services.serving.settings import ServingSettings
 
 log = get_logger(__name__)
@@ -62,7 +62,7 @@ class Gateway:
         query = request.scope["query_string"].decode("latin-1")
         target = raw_path + (f"?{query}" if query else "")
         url = self._settings.url_of(service) + target
-        if request.method == "POST" and raw_path == "/mlops/models":  # uploads do not pass through the data plane
+        if is_upload(request.method, raw_path):  # they do not pass through the data plane
             public = self._settings.registry_public_url
             return RedirectResponse(url if public is None else public.rstrip("/") + target, status_code=307)
         outgoing = self._client.build_request(

@@ -14,6 +14,8 @@ from services.kernel.settings import SERVICES, Settings
 from services.kernel.telemetry import context_of, tracer
 
 READABLE = ("application/json", "application/problem+json", "multipart/form-data", "application/x-tar")
+OCTETS = "application/octet-stream"
+"""Raw bytes: read by handlers that stream their bodies, by no other."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 UNTRACED = ("/healthz", "/readyz", "/metrics")
 
@@ -79,7 +81,7 @@ class Guard:
         has_body = length != "0" or "transfer-encoding" in headers
         if not unbounded and length.isdigit() and int(length) > self._max_bytes:
             raise self._too_large()
-        if has_body and not kind.startswith(READABLE):
+        if has_body and not kind.startswith((*READABLE, OCTETS) if unbounded else READABLE):
             raise UnsupportedMedia(f"the content type {kind!r} is never read here: send application/json")
         if has_body and headers.get("content-encoding", "identity").lower() != "identity":
             raise UnsupportedMedia("compressed bodies are not read here: send the body as it is")

@@ -48,6 +48,7 @@ STATUS: dict[type[TrimtabError], int] = {
     errors.Failed: 500,
     errors.Misconfigured: 500,
     errors.Unavailable: 503,
+    errors.NoRoom: 507,
 }
 
 

@@ -6,20 +6,24 @@ from services.registry.api import (
     aliases,
     annotations,
     approvals,
+    blobs,
     controls,
     deployments,
     events,
+    garbage,
     keys,
     models,
     policies,
     register,
     search,
+    signatures,
+    verify,
 )
 
-__all__ = ["ROUTERS", "UPLOAD_PATH"]
+__all__ = ["ROUTERS", "UNBOUNDED"]
 
-UPLOAD_PATH = register.PATH
-"""The one path whose body is streamed; it has a limit of its own."""
+UNBOUNDED = (register.PATH, blobs.PREFIX)
+"""The paths whose bodies are streamed; their handlers have limits of their own."""
 
 ROUTERS: tuple[APIRouter, ...] = (
     aliases.router,
@@ -30,7 +34,11 @@ ROUTERS: tuple[APIRouter, ...] = (
     search.router,
     models.router,
     register.router,
+    blobs.router,
     deployments.router,
     keys.router,
+    verify.router,
+    signatures.router,
+    garbage.router,
     events.router,
 )

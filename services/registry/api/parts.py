@@ -19,6 +19,8 @@ from services.kernel.errors import InvalidInput
 from services.kernel.idempotency import digest, recall, remember
 from services.kernel.storage import ArtifactStore
 from services.kernel.uow import UnitOfWork, Work
+from services.registry.blobs import Blobs
+from services.registry.direct import DirectBlobs
 from services.registry.inspections import Inspector
 from services.registry.replicas import Replicas
 from services.registry.settings import RegistrySettings
@@ -34,6 +36,8 @@ class Parts:
     store: ArtifactStore
     replicas: Replicas
     inspector: Inspector
+    blobs: Blobs
+    direct: DirectBlobs
 
 
 def parts_of(request: Request) -> Parts:

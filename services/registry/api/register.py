@@ -1,51 +1,86 @@
-"""The route that takes a version: a streamed upload, checked, stored, and only then registered."""
+"""The route that takes a version, by any of three ways: checked, stored, and only then registered.
+
+By digest (`application/json`: the files were sent to `/mlops/blobs` before), or with its files in one body: a form
+(`multipart/form-data`) or an archive (`application/x-tar`).
+"""
 
 import asyncio
 import shutil
 import tempfile
-import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
+from pydantic import Field
 
+from schemas.base import StrictDocument
 from schemas.events import Scope
-from schemas.manifest import Manifest
-from services.kernel.artifacts import discard_version, store_version
+from schemas.manifest import MODEL_NAME, Manifest
+from services.kernel.artifacts import discard_version
 from services.kernel.auth import Principal
-from services.kernel.errors import TrimtabError, Unavailable
+from services.kernel.errors import TooLarge, TrimtabError
+from services.kernel.failpoints import failpoint
 from services.kernel.http.api import Writer
 from services.kernel.uow import UnitOfWork
 from services.registry import versions
+from services.registry.api.bodies import disk_errors, read_json
 from services.registry.api.documents import VersionDocument, version_document
 from services.registry.api.parts import IdempotencyKey, Parts, PartsOf, once
-from services.registry.inspection import Limits
-from services.registry.submission import Submission, checked_manifest, read_submission
+from services.registry.blobs import NamedBlob, bring, store_version, within_reach
+from services.registry.incoming import Incoming, Received, checked_name
+from services.registry.inspection import GraphInterface
+from services.registry.inspections import find_interface
+from services.registry.submission import Submission, checked_manifest, named, read_submission
 from services.registry.upload import receive
 from services.registry.versions import record_digest
 
 PATH = "/mlops/models"
+MAX_DOCUMENT_BYTES = 4 << 20
+"""Longest JSON document of a registration by digest: metadata, and a thousand files."""
 
 router = APIRouter(tags=["models"])
 
-_BODY = {
+
+class Registration(StrictDocument):
+    """A version whose files are named by their digests."""
+
+    metadata: Submission
+    files: tuple[NamedBlob, ...] = Field(min_length=1)
+
+
+_WHOLE = {
+    "type": "object",
+    "required": ["metadata", "model"],
+    "properties": {
+        "metadata": {"type": "string", "description": "JSON: model_id, version, metrics, ..."},
+        "model": {"type": "string", "format": "binary", "description": "The ONNX file; others beside it."},
+    },
+}
+_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {
+            "application/json": {
                 "schema": {
                     "type": "object",
-                    "required": ["metadata", "model"],
+                    "required": ["metadata", "files"],
                     "properties": {
-                        "metadata": {"type": "string", "description": "JSON: model_id, version, metrics, ..."},
-                        "model": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "The ONNX file; others beside it.",
+                        "metadata": {"type": "object", "description": "model_id, version, metrics, ..."},
+                        "files": {
+                            "type": "array",
+                            "items": NamedBlob.model_json_schema(),
+                            "description": "Every file by its digest; those that are missing are named by a 409.",
                         },
                     },
                 }
-            }
+            },
+            "multipart/form-data": {"schema": _WHOLE},
+            "application/x-tar": {
+                "schema": {"type": "string", "format": "binary", "description": "`metadata.json`, then the files."}
+            },
         },
     }
 }
@@ -62,23 +97,81 @@ _BODY = {
 async def register(
     request: Request, parts: PartsOf, principal: Writer, idempotency_key: IdempotencyKey = None
 ) -> JSONResponse:
-    """Take `metadata` and the version's files. 201 with the new version, 200 when this very record exists already."""
-    try:
-        submission, manifest, manifest_digest, prefix = await _taken(request, parts, principal)
-    except OSError as error:
-        raise Unavailable(f"the upload cannot be written: {error.strerror or error}; free disk space") from error
-    kept: list[bool] = []
+    """Take a version. 201 when it is new, 200 when this very record exists already, 409 naming the blobs to send."""
+    with disk_errors(parts.settings.data_dir):
+        async with _staging(parts) as folder:
+            known: GraphInterface | None = None
+            if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+                submission, files, known = await _by_digest(request, parts, principal, folder)
+            else:
+                submission, files = await _with_files(request, parts, principal, folder)
+            manifest = await checked_manifest(files, submission, parts.inspector, known)
+            artifact = await asyncio.to_thread(store_version, parts.store, files, manifest)
+    failpoint("registry-stored-before-register")
+    return await _registered(parts, principal, submission, manifest, artifact, idempotency_key)
+
+
+async def _by_digest(
+    request: Request, parts: Parts, principal: Principal, folder: Path
+) -> tuple[Submission, list[Received], GraphInterface | None]:
+    """The files of a version whose blobs were sent before, laid into `folder` to be checked."""
+    asked = Registration.model_validate_json(await read_json(request, MAX_DOCUMENT_BYTES))
+    principal.demand(Scope.WRITE, asked.metadata.model_id)
+    names: set[str] = set()
+    for file in asked.files:
+        names.add(checked_name(file.path, names))
+    if sum(file.size for file in asked.files) > parts.settings.registry_max_upload_bytes:
+        limit = parts.settings.registry_max_upload_bytes
+        raise TooLarge(f"the version is over {limit} bytes: see TRIMTAB_REGISTRY_MAX_UPLOAD_BYTES")
+    digests = [file.sha256 for file in asked.files]
+    mine = await parts.db.read(lambda connection: within_reach(connection, principal, digests))
+    await asyncio.to_thread(parts.blobs.demand, principal, asked.files, mine)
+    files = named(Received(file.path, folder / file.path, file.size, file.sha256) for file in asked.files)
+    model = next(file for file in files if file.name == MODEL_NAME)
+    known = await parts.db.read(lambda connection: find_interface(connection, model.sha256))
+    wanted = [file for file in files if known is None or file is not model]
+    await asyncio.to_thread(bring, parts.store, wanted)
+    return asked.metadata, files, known
+
+
+async def _with_files(
+    request: Request, parts: Parts, principal: Principal, folder: Path
+) -> tuple[Submission, list[Received]]:
+    """The files of a version that came with it."""
+    incoming = Incoming(folder)
+    await receive(
+        request.headers.get("content-type", ""),
+        request.stream(),
+        incoming,
+        max_bytes=parts.settings.registry_max_upload_bytes,
+        idle_seconds=parts.settings.registry_upload_idle_seconds,
+    )
+    submission = read_submission(incoming.metadata)
+    principal.demand(Scope.WRITE, submission.model_id)
+    return submission, named(incoming.files)
+
+
+async def _registered(
+    parts: Parts,
+    principal: Principal,
+    submission: Submission,
+    manifest: Manifest,
+    artifact: str,
+    idempotency_key: str | None,
+) -> JSONResponse:
+    """The answer, once the version that lies under `artifact` has its number, or turned out to have one."""
+    created: list[bool] = []
 
     def change(uow: UnitOfWork) -> VersionDocument:
-        version, created = versions.register(
+        version, is_new = versions.register(
             uow,
             manifest,
-            manifest_digest=manifest_digest,
-            artifact=prefix,
+            manifest_digest=manifest.manifest_digest,
+            artifact=artifact,
             actor=principal.name,
             version=submission.version,
         )
-        kept.append(created)
+        created.append(is_new)
         row = versions.find_version(uow.connection, manifest.model_id, version)
         return version_document(row)
 
@@ -86,32 +179,27 @@ async def register(
     try:
         answer = await once(parts, "register", idempotency_key, asked, 201, change, principal.name)
     except TrimtabError:
-        await asyncio.to_thread(discard_version, parts.store, prefix)
+        await _discard(parts, submission, artifact)
         raise
-    if kept != [True]:
-        await asyncio.to_thread(discard_version, parts.store, prefix)
+    if created != [True]:
+        await _discard(parts, submission, artifact)
         answer.status_code = 200
     return answer
 
 
-async def _taken(request: Request, parts: Parts, principal: Principal) -> tuple[Submission, Manifest, str, str]:
-    """What was sent, its manifest and digest, and the prefix that its files now lie under."""
+async def _discard(parts: Parts, submission: Submission, artifact: str) -> None:
+    """Remove a manifest that no version names. One with a time of its own may be another request's as well (the same
+    document has the same place): that one is left to the collection of garbage."""
+    if submission.created_at is None:
+        await asyncio.to_thread(discard_version, parts.store, artifact)
+
+
+@asynccontextmanager
+async def _staging(parts: Parts) -> AsyncIterator[Path]:
+    """A folder of this request's own, gone at its end."""
     await asyncio.to_thread(parts.settings.staging_dir.mkdir, parents=True, exist_ok=True)
     folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=parts.settings.staging_dir))
     try:
-        metadata = await receive(
-            request.headers.get("content-type", ""),
-            request.stream(),
-            folder,
-            parts.settings.registry_max_upload_bytes,
-        )
-        submission = read_submission(metadata)
-        principal.demand(Scope.WRITE, submission.model_id)
-        limits = Limits(parts.settings.registry_inspection_memory_bytes, parts.settings.registry_inspection_seconds)
-        async with parts.inspections:
-            manifest, manifest_digest = await asyncio.to_thread(checked_manifest, folder, submission, limits)
-        prefix = f"models/{submission.model_id}/{uuid.uuid4().hex}"
-        await asyncio.to_thread(store_version, parts.store, folder, prefix)
-        return submission, manifest, manifest_digest, prefix
+        yield folder
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -1,0 +1,333 @@
+"""Blobs: in pieces, gone on with after a cut, never poisoned by another; versions by digest and as tar archives."""
+
+import asyncio
+import hashlib
+import io
+import json
+import os
+import pickle
+import tarfile
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from schemas.events import ModelRegistered
+from services.kernel.artifacts import blob_key
+from services.kernel.auth import Principal
+from services.registry.model import parse_version
+from services.registry.settings import RegistrySettings
+from tests.contract.registry.conftest import Registry
+from tests.graphs import classifier
+
+GRAPH = classifier().SerializeToString()
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def settings_of(registry: Registry) -> RegistrySettings:
+    settings = registry.service.settings
+    assert isinstance(settings, RegistrySettings)
+    return settings
+
+
+async def put(
+    registry: Registry, data: bytes, offset: int = 0, end: int | None = None, **headers: Any
+) -> httpx.Response:
+    """Send `data[offset:end]` as part of the blob `data`."""
+    return await registry.client.put(
+        f"/mlops/blobs/{sha256(data)}",
+        content=data[offset:end],
+        headers={
+            "Upload-Offset": str(offset),
+            "Upload-Length": str(len(data)),
+            "Content-Type": "application/octet-stream",
+            **headers,
+        },
+    )
+
+
+async def progress(registry: Registry, data: bytes) -> tuple[int, bool]:
+    answer = await registry.client.head(f"/mlops/blobs/{sha256(data)}")
+    assert answer.status_code == 200
+    return int(answer.headers["upload-offset"]), answer.headers["upload-complete"] == "?1"
+
+
+async def register(
+    registry: Registry, files: dict[str, bytes], headers: dict[str, str] | None = None, **metadata: Any
+) -> httpx.Response:
+    """Register by digest."""
+    named = [{"path": name, "size": len(data), "sha256": sha256(data)} for name, data in files.items()]
+    return await registry.client.post(
+        "/mlops/models", json={"metadata": {"model_id": "m", **metadata}, "files": named}, headers=headers
+    )
+
+
+def tar(files: dict[str, bytes], **metadata: Any) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in {"metadata.json": json.dumps({"model_id": "m", **metadata}).encode(), **files}.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(data), time.time()  # type: ignore[assignment]
+            archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+async def send_tar(registry: Registry, body: bytes) -> httpx.Response:
+    return await registry.client.post("/mlops/models", content=body, headers={"Content-Type": "application/x-tar"})
+
+
+def unfinished(registry: Registry) -> list[str]:
+    return [path.name for path in settings_of(registry).uploads_dir.glob("pieces/*/*.part")]
+
+
+class TestByDigest:
+    """The files first, then the version that names them."""
+
+    async def test_what_is_missing_is_told_sent_and_registered(self, registry: Registry) -> None:
+        files = {"net.onnx": GRAPH, "notes/README.md": b"hello"}
+        asked = await register(registry, files)
+        assert (asked.status_code, asked.json()["code"]) == (409, "missing-blobs")
+        assert asked.json()["missing"] == [
+            {"path": name, "size": len(data), "sha256": sha256(data), "received": 0} for name, data in files.items()
+        ]
+        assert list(registry.store.list()) == []
+        assert await registry.events() == []
+        for data in files.values():
+            sent = await put(registry, data)
+            assert (sent.status_code, sent.json()["complete"]) == (201, True)
+        assert list(registry.store.list("models")) == []
+        answer = await register(registry, files, metrics={"accuracy": 0.9})
+        assert answer.status_code == 201, answer.text
+        assert {file["path"] for file in answer.json()["files"]} == {"model.onnx", "notes/README.md"}
+        assert unfinished(registry) == []
+        again = await register(registry, files, metrics={"accuracy": 0.9})
+        assert (again.status_code, again.json()) == (200, answer.json())
+
+    async def test_only_what_is_missing_is_asked_for(self, registry: Registry) -> None:
+        assert (await register(registry, {"model.onnx": GRAPH})).status_code == 409
+        assert (await registry.register("m")).status_code == 201
+        asked = await register(registry, {"model.onnx": GRAPH, "notes.txt": b"new"}, version="2.0.0")
+        assert [blob["path"] for blob in asked.json()["missing"]] == ["notes.txt"]
+        await put(registry, b"new")
+        assert (await register(registry, {"model.onnx": GRAPH, "notes.txt": b"new"})).status_code == 201
+
+    async def test_all_three_ways_make_the_same_version(self, registry: Registry) -> None:
+        about = {"created_at": "2026-01-01T00:00:00Z", "metrics": {"accuracy": 0.9}, "changes": "none"}
+        by_form = await registry.register("m", **about)
+        by_tar = await send_tar(registry, tar({"model.onnx": GRAPH}, **about))
+        by_digest = await register(registry, {"model.onnx": GRAPH}, **about)
+        assert [answer.status_code for answer in (by_form, by_tar, by_digest)] == [201, 200, 200]
+        assert by_form.json() == by_tar.json() == by_digest.json()
+        version = by_form.json()
+        assert version["artifact"] == f"models/m/{version['manifest_digest']}"
+        assert registry.store.exists(f"{version['artifact']}/manifest.json")
+        assert len(await registry.events(ModelRegistered)) == 1
+
+    async def test_content_is_checked_by_name_whatever_was_sent_before(self, registry: Registry) -> None:
+        evil = pickle.dumps(print)
+        for data in (GRAPH, evil, b"{}", b"not json"):
+            assert (await put(registry, data)).status_code == 201
+        for name, data, status in (
+            ("weights.keras", evil, 415),
+            ("notes.txt", evil, 415),
+            ("baseline.json", b"not json", 415),
+            ("notes.pkl", b"{}", 415),
+            ("other.onnx", b"{}", 415),
+        ):
+            answer = await register(registry, {"model.onnx": GRAPH, name: data})
+            assert answer.status_code == status, (name, answer.text)
+        refused = await register(registry, {"model.onnx": evil})
+        assert refused.status_code == 415
+        assert list(registry.store.list("models")) == []
+        assert (await register(registry, {"model.onnx": GRAPH, "baseline.json": b"{}"})).status_code == 201
+
+    async def test_names_and_sizes_that_may_not_be(self, registry: Registry) -> None:
+        await put(registry, GRAPH)
+        for name in ("../x.txt", "/etc/x.txt", "a//b.txt", "manifest.json", "a\\b.txt", ".x.txt", "x" * 600):
+            answer = await register(registry, {"model.onnx": GRAPH, name: b"x"})
+            assert answer.status_code == 422, (name, answer.text)
+        assert (await register(registry, {"notes.txt": b"x"})).status_code in (409, 422)
+        for files in (
+            [],
+            [{"path": "model.onnx", "size": 1, "sha256": "x"}],
+            [{"path": "model.onnx", "size": -1, "sha256": "0" * 64}],
+            [{"path": "a.txt", "size": 1, "sha256": "0" * 64}] * 2,
+            [{"path": path, "size": 1, "sha256": "0" * 64} for path in ("a.txt", "a.txt/b.txt")],
+            [{"path": "model.onnx", "size": settings_of(registry).registry_max_upload_bytes + 1, "sha256": "0" * 64}],
+        ):
+            answer = await registry.client.post("/mlops/models", json={"metadata": {"model_id": "m"}, "files": files})
+            assert answer.status_code in (413, 422), answer.text
+            assert answer.json()["detail"]
+
+    async def test_a_wrong_size_is_not_the_blob(self, registry: Registry) -> None:
+        await put(registry, GRAPH)
+        files = [{"path": "model.onnx", "size": len(GRAPH) - 1, "sha256": sha256(GRAPH)}]
+        answer = await registry.client.post("/mlops/models", json={"metadata": {"model_id": "m"}, "files": files})
+        assert (answer.status_code, answer.json()["code"]) == (409, "missing-blobs")
+
+    async def test_idempotency_key(self, registry: Registry) -> None:
+        await put(registry, GRAPH)
+        key = {"Idempotency-Key": "one"}
+        first = await register(registry, {"model.onnx": GRAPH}, key)
+        again = await register(registry, {"model.onnx": GRAPH}, key)
+        other = await register(registry, {"model.onnx": GRAPH}, key, metrics={"accuracy": 1.0})
+        assert [answer.status_code for answer in (first, again, other)] == [201, 200, 409]
+        assert first.json() == again.json()
+
+    async def test_fifty_at_once_leave_no_gap(self, registry: Registry) -> None:
+        await put(registry, GRAPH)
+        answers = await asyncio.gather(
+            *(register(registry, {"model.onnx": GRAPH}, metrics={"run": float(number)}) for number in range(50))
+        )
+        assert [answer.status_code for answer in answers] == [201] * 50
+        versions = sorted((answer.json()["version"] for answer in answers), key=parse_version)
+        today = versions[0].rpartition(".")[2]
+        assert versions == [f"1.{minor}.{today}" for minor in range(50)]
+
+
+class TestPieces:
+    """A blob in more than one request."""
+
+    async def test_it_goes_on_where_it_broke_off(self, registry: Registry) -> None:
+        data = os.urandom(3000)
+        first = await put(registry, data, 0, 1000)
+        assert (first.status_code, first.json()["received"], first.json()["complete"]) == (200, 1000, False)
+        assert first.headers["upload-offset"] == "1000"
+        assert await progress(registry, data) == (1000, False)
+        for wrong in (0, 500, 2000):
+            refused = await put(registry, data, wrong)
+            assert (refused.status_code, refused.json()["code"]) == (409, "wrong-offset")
+            assert refused.json()["offset"] == 1000
+        assert (await put(registry, data, 1000, 2000)).status_code == 200
+        assert not registry.store.exists(blob_key(sha256(data)))
+        assert (await put(registry, data, 2000)).status_code == 201
+        assert await progress(registry, data) == (3000, True)
+        assert registry.store.get_bytes(blob_key(sha256(data))) == data
+        assert unfinished(registry) == []
+
+    async def test_wrong_bytes_are_thrown_away(self, registry: Registry) -> None:
+        data = os.urandom(2000)
+        await put(registry, data, 0, 1000)
+        answer = await registry.client.put(
+            f"/mlops/blobs/{sha256(data)}",
+            content=bytes(1000),
+            headers={"Upload-Offset": "1000", "Upload-Length": "2000"},
+        )
+        assert (answer.status_code, answer.json()["code"]) == (422, "integrity-failed")
+        assert await progress(registry, data) == (0, False)
+        assert list(registry.store.list()) == []
+        assert (await put(registry, data)).status_code == 201
+
+    async def test_an_empty_blob(self, registry: Registry) -> None:
+        assert (await put(registry, b"")).status_code == 201
+        assert registry.store.get_bytes(blob_key(sha256(b""))) == b""
+
+    async def test_the_same_again(self, registry: Registry) -> None:
+        assert [(await put(registry, GRAPH)).status_code for _ in range(2)] == [201, 201]
+        assert len(list(registry.store.list("blobs"))) == 1
+
+    async def test_lengths_that_do_not_fit(self, registry: Registry) -> None:
+        data = os.urandom(2000)
+        longer = await put(registry, data, 0, 2000, **{"Upload-Length": "1999"})
+        assert longer.status_code == 413
+        await put(registry, data, 0, 1000)
+        assert (await put(registry, data, 1000, None, **{"Upload-Length": "3000"})).status_code == 422
+        assert (await put(registry, data, 1000, None, **{"Upload-Length": "10"})).status_code == 422
+        for header, text in (("Upload-Offset", "-1"), ("Upload-Length", "x"), ("Upload-Length", "9" * 30)):
+            assert (await put(registry, data, **{header: text})).status_code == 422
+        beyond = str(settings_of(registry).registry_max_upload_bytes + 1)
+        assert (await put(registry, data, **{"Upload-Length": beyond})).status_code == 413
+        assert (await registry.client.put("/mlops/blobs/xyz", content=b"")).status_code == 422
+
+    async def test_two_writers(self, registry: Registry) -> None:
+        data = os.urandom(2000)
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield data[:1000]
+            begun.set()
+            await go_on.wait()
+            yield data[1000:]
+
+        url = f"/mlops/blobs/{sha256(data)}"
+        parts = registry.service.state["parts"]
+        anyone = Principal("anyone", frozenset())
+        first = asyncio.create_task(parts.blobs.receive(anyone, sha256(data), 0, 2000, slowly(), 30.0))
+        await begun.wait()
+        second = await put(registry, data)
+        assert (second.status_code, second.json()["code"]) == (409, "being-written")
+        go_on.set()
+        assert await first == 2000
+        assert (await registry.client.head(url)).headers["upload-complete"] == "?1"
+
+    async def test_a_silent_sender_is_not_waited_for(self, registry: Registry) -> None:
+        data = os.urandom(2000)
+
+        async def silent() -> AsyncIterator[bytes]:
+            yield data[:1000]
+            await asyncio.Event().wait()
+
+        parts = registry.service.state["parts"]
+        anyone = Principal("anyone", frozenset())
+        with pytest.raises(Exception, match="go on where") as caught:
+            await parts.blobs.receive(anyone, sha256(data), 0, 2000, silent(), 0.05)
+        assert caught.value.retriable
+        assert await progress(registry, data) == (1000, False)
+
+    async def test_another_principal_neither_sees_nor_disturbs_it(self, registry: Registry) -> None:
+        data = os.urandom(2000)
+        parts = registry.service.state["parts"]
+
+        async def body(*blocks: bytes) -> AsyncIterator[bytes]:
+            for block in blocks:
+                yield block
+
+        mallory = Principal("mallory", frozenset())
+        assert await parts.blobs.receive(mallory, sha256(data), 0, 2000, body(bytes(1500)), 30.0) == 1500
+        assert await progress(registry, data) == (0, False)
+        assert (await put(registry, data, 0, 1000)).status_code == 200
+        assert (await put(registry, data, 1000)).status_code == 201
+
+    async def test_forgotten_pieces_are_removed(self, registry: Registry) -> None:
+        old, young = os.urandom(2000), os.urandom(2000)
+        for data in (old, young):
+            await put(registry, data, 0, 1000)
+        [path] = settings_of(registry).uploads_dir.glob(f"pieces/*/{sha256(old)}*")
+        os.utime(path, (0, 0))
+        assert registry.service.state["parts"].blobs.partials.sweep() == 1
+        assert (await progress(registry, old), await progress(registry, young)) == ((0, False), (1000, False))
+
+
+class TestTar:
+    """A version as one archive."""
+
+    async def test_it_is_registered(self, registry: Registry) -> None:
+        answer = await send_tar(registry, tar({"net.onnx": GRAPH, "notes/README.md": b"hello"}, version="1.2.3"))
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["version"] == "1.2.3"
+        assert {file["path"] for file in answer.json()["files"]} == {"model.onnx", "notes/README.md"}
+
+    async def test_refused(self, registry: Registry) -> None:
+        whole = tar({"model.onnx": GRAPH})
+        without = io.BytesIO()
+        with tarfile.open(fileobj=without, mode="w") as archive:
+            archive.addfile(tarfile.TarInfo("model.onnx"))
+        for body, says in (
+            (b"", "cut off"),
+            (whole[:2000], "cut off"),
+            (without.getvalue(), "metadata.json"),
+            (tar({"model.onnx": GRAPH, "../x.txt": b"x"}), "cannot be in a storage key"),
+            (tar({"model.onnx": GRAPH, "manifest.json": b"{}"}), "leave it out"),
+            (tar({"notes.txt": b"x"}), "model.onnx"),
+            (tar({"model.onnx": GRAPH}, version="1"), "version"),
+        ):
+            answer = await send_tar(registry, body)
+            assert answer.status_code == 422, answer.text
+            assert says in answer.json()["detail"]
+        assert list(registry.store.list()) == []
+        assert list(settings_of(registry).staging_dir.iterdir()) == []
