@@ -41,6 +41,8 @@ FACTS = (
 )
 """Columns of a version that a filter compares."""
 
+NUMBER = ("major", "minor", "patch", "seq")
+
 versions = sa.Table(
     "versions",
     metadata,
@@ -95,8 +97,9 @@ sa.Index(  # SQLite reads a filter's columns from here; in the row itself they l
     *(versions.c[name] for name in FACTS),
 ).ddl_if(dialect="sqlite")
 sa.Index(  # in the order of bytes, whatever the database's language is
-    "versions_by_model", versions.c.model_id.collate("C"), versions.c.major, versions.c.minor, versions.c.patch
+    "versions_by_model", versions.c.model_id.collate("C"), *(versions.c[name] for name in NUMBER)
 ).ddl_if(dialect="postgresql")
+sa.Index("versions_by_model", versions.c.model_id, *(versions.c[name] for name in NUMBER)).ddl_if(dialect="sqlite")
 
 version_metrics = sa.Table(
     "version_metrics",

@@ -30,7 +30,7 @@ _NULLABLE = ("job_id", "experiment_id", "dataset_digest", "parent_version")
 _INDEXED = ("model_id", "stage", "job_id", "experiment_id", "dataset_digest")
 _FINDABLE = ("=", "in")
 
-PROBE_COST, COLUMN_COST = 4, 1
+PROBE_COST, COLUMN_COST = 6, 1
 """What one comparison costs for one version: a look into another table, or at a column."""
 
 
@@ -153,9 +153,10 @@ def visible(prefixes: Sequence[str], model_id: sa.ColumnElement[str]) -> sa.Colu
     return model_id.in_(sa.select(models.c.id).where(ids))
 
 
-def cost_of(expression: Expression) -> int:
-    """What it costs to test one version, in looks at a column."""
-    return sum(COLUMN_COST if term.field.kind in versions.c else PROBE_COST for term in terms_of(expression))
+def cost_of(expression: Expression, *, looks_up: bool) -> int:
+    """What it costs to test one version, in looks at a column; `looks_up`: the version's row itself is looked up."""
+    cheap = PROBE_COST if looks_up else COLUMN_COST
+    return sum(cheap if term.field.kind in versions.c else PROBE_COST for term in terms_of(expression))
 
 
 def terms_of(expression: Expression) -> Iterator[Comparison]:

@@ -15,9 +15,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.registry.search.conditions import Candidates, Conditions, cost_of, visible
+from services.registry.search.conditions import PROBE_COST, Candidates, Conditions, cost_of, visible
 from services.registry.search.expression import And, Comparison, Expression, conjuncts
-from services.registry.search.ordering import Key, Ordering
+from services.registry.search.ordering import Key, Ordering, Place
 from services.registry.search.rows import among
 from services.registry.search.text import key_of, matches, version_words
 from services.registry.tables import versions
@@ -28,7 +28,7 @@ ENOUGH = 100
 """No smaller set of candidates is looked for."""
 ASKED_PARTS = 8
 """Parts of a filter that are asked for their candidates."""
-WALK = 60_000
+WALK = 40_000
 """Looks at a column that one page may cost."""
 
 
@@ -106,44 +106,62 @@ class _Search:
 
     def _walk(self, after: Key | None, limit: int) -> Found:
         ordering = self._question.ordering
-        place, key, given = ordering.place(self._dialect)
-        given = [*given, *self._narrowed(place)]
+        place, key, given = self._place()
+        wanted = self._wanted(place)
         if after is not None:
             given.append(_beyond(key, after, descending=ordering.descending))
         order = [column.desc() if ordering.descending else column.asc() for column in key]
-        along = sa.select(*key).where(*given).order_by(*order)
-        last = self._connection.execute(along.limit(1).offset(self._steps())).first()
+        along = sa.select(*key).select_from(place).where(*given).order_by(*order)
+        last = self._connection.execute(along.limit(1).offset(self._steps())).first() if wanted else None
         within = along if last is None else along.where(_up_to(key, tuple(last), descending=ordering.descending))
-        rows = self._connection.execute(within.where(*self._wanted(place)).limit(limit + 1))
+        rows = self._connection.execute(within.where(*wanted).limit(limit + 1))
         keys: list[Key] = [tuple(row) for row in rows]
         if len(keys) > limit:
             return Found(keys[:limit], keys[limit - 1])
         return Found(keys, tuple(last) if last is not None else None)
 
-    def _steps(self) -> int:
-        cost = 1 + sum(map(cost_of, self._parts)) + (4 if self._match is not None else 0)
-        return max(WALK // cost, 1000)
-
-    def _narrowed(self, place: sa.FromClause) -> list[sa.ColumnElement[bool]]:
-        """What the walked index itself can leave out: other models than the one that is asked for."""
-        if self._question.ordering.metric is not None:
-            return []
+    def _place(self) -> Place:
+        """What is walked: the order's index, without what the index itself can leave out."""
+        if self._walks_words:
+            return version_words, [key_of(self._dialect)], [self._match] if self._match is not None else []
+        place, key, given = self._question.ordering.place(self._dialect)
         named = [part for part in self._parts if isinstance(part, Comparison) and part.field.kind == "model_id"]
-        return [place.c.model_id == part.values[0] for part in named if part.operator == "="][:1]
+        if self._question.ordering.metric is None:
+            given = [*given, *[place.c.model_id == part.values[0] for part in named if part.operator == "="][:1]]
+        return place, key, given
+
+    @property
+    def _walks_words(self) -> bool:
+        """Whether the index of words is itself in the wanted order, as that of SQLite is by `seq`."""
+        newest = self._question.ordering.what == "registered_at"
+        return newest and self._dialect == "sqlite" and self._match is not None
+
+    def _steps(self) -> int:
+        ordering = self._question.ordering
+        cost = 1 + sum(
+            cost_of(part, looks_up=ordering.what != "registered_at" or not self._reads_facts) for part in self._parts
+        )
+        return max(WALK // (cost + (PROBE_COST if self._match is not None else 0)), 1000)
 
     # both
+
+    @property
+    def _reads_facts(self) -> bool:
+        """Whether what is walked has the columns that filters compare at hand; in SQLite only one index has."""
+        ordering = self._question.ordering
+        if self._dialect == "sqlite":
+            return ordering.what == "registered_at" and not self._walks_words
+        return ordering.metric is None
 
     def _wanted(self, place: sa.FromClause) -> list[sa.ColumnElement[bool]]:
         """What the versions at `place` must fulfil."""
         whole = And(self._parts) if self._parts else None
-        reads_facts = self._question.ordering.what == "registered_at" or (
-            self._dialect != "sqlite" and self._question.ordering.metric is None
-        )
-        seq: Any = place.c.seq
+        reads_facts = self._reads_facts and place is not version_words
+        seq: Any = key_of(self._dialect) if place is version_words else place.c.seq
         wanted: list[sa.ColumnElement[bool]] = []
         if whole is not None:
             wanted.append(self._conditions.condition(whole, seq, place if reads_facts else None))
-        if self._match is not None:
+        if self._match is not None and place is not version_words:
             wanted.append(self._found_by_text(seq))
         if self._question.prefixes:
             each = versions.alias("mine")

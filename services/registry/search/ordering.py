@@ -14,6 +14,9 @@ from services.registry.tables import version_metrics, versions
 Key = tuple[Any, ...]
 """The position of a version in an order; the last member is its `seq`, so no two are the same."""
 
+Place = tuple[sa.FromClause, list[sa.ColumnElement[Any]], list[sa.ColumnElement[bool]]]
+"""The table whose index is walked, the columns of the key, and what its rows must fulfil."""
+
 _FORM = re.compile(r"(?P<what>registered_at|version|model_id|metrics\.(?P<name>.+?))(\s+(?P<way>asc|desc))?", re.DOTALL)
 
 
@@ -31,7 +34,7 @@ class Ordering:
     descending: bool
     kinds: tuple[type, ...]
 
-    def place(self, dialect: str) -> tuple[sa.FromClause, list[sa.ColumnElement[Any]], list[sa.ColumnElement[bool]]]:
+    def place(self, dialect: str) -> Place:
         """The table whose index is walked, the columns of the key, and what its rows must fulfil."""
         place = version_metrics if self.metric is not None else versions.alias("place")
         if self.metric is not None:

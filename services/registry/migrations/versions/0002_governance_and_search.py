@@ -187,9 +187,11 @@ def _create_search_indexes(connection: sa.Connection) -> None:
     op.create_index("versions_dataset", "versions", ["dataset_digest"], postgresql_using="hash")
     if connection.dialect.name == "sqlite":
         op.create_index("versions_facts", "versions", FACTS)
+        op.create_index("versions_by_model", "versions", ["model_id", "major", "minor", "patch", "seq"])
     else:
         op.create_index("versions_seq", "versions", ["seq"], unique=True)
-        op.create_index("versions_by_model", "versions", [sa.text('model_id COLLATE "C"'), "major", "minor", "patch"])
+        order = [sa.text('model_id COLLATE "C"'), "major", "minor", "patch", "seq"]
+        op.create_index("versions_by_model", "versions", order)
 
 
 def _repeat_manifests(connection: sa.Connection) -> None:
