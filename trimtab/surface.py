@@ -6,7 +6,8 @@ when nobody answers.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import httpx
 
 from services.kernel.errors import Misconfigured
 from trimtab import calls
-from trimtab.errors import TrimtabError, Unavailable, error_of
+from trimtab.errors import InvalidInput, TrimtabError, Unavailable, error_of
 from trimtab.surfaces.events import Events
 from trimtab.surfaces.governance import Governance
 from trimtab.surfaces.keeping import Keeping
@@ -73,10 +74,48 @@ class Surface(Events[Answer], Governance[Answer], Keeping[Answer], Mlflow[Answer
         """
         return self.send(calls.history(model_id, version, at))
 
-    def register_model(self, path: str | Path, *, model_id: str, version: str | None = None, **metadata: Any) -> Answer:
-        """Upload a model file or folder as a new draft. `metadata`: model_name, metrics, signature, ..."""
-        given = {"model_id": model_id, **({"version": version} if version else {}), **metadata}
-        return self.send(calls.register_model(path, given))
+    def register_model(
+        self,
+        path_or_model: Any,
+        *,
+        model_id: str,
+        version: str | None = None,
+        sample: Any = None,
+        labels: Any = None,
+        classes: Sequence[Any] | None = None,
+        feature_names: Sequence[str] | None = None,
+        **metadata: Any,
+    ) -> Answer:
+        """Register a new draft: an ONNX file, a folder, or a fitted model. `metadata`: model_name, description, ...
+
+        A fitted model of scikit-learn, XGBoost, LightGBM or Keras is converted to ONNX here, proved against its own
+        predictions on `sample` (rows as it takes them, best held back from training), and uploaded with a signature and
+        a drift baseline. `labels` are the sample's truth, for metrics; `classes` (re)names the classes, in the model's
+        order; `feature_names` those of an array's columns. Raises `NotConvertible` (an `InvalidInput`) when the model,
+        its sample or its graph do not fit, and `Misconfigured` when a converter is not installed.
+        """
+        given: dict[str, Any] = {"model_id": model_id, **calls.given(version=version), **metadata}
+        if isinstance(path_or_model, str | Path):
+            if sample is not None or labels is not None or feature_names is not None:
+                raise InvalidInput("sample, labels and feature_names belong to a fitted model, not to a path")
+            return self._upload(path_or_model, {**given, **({} if classes is None else {"classes": list(classes)})})
+
+        def prepare() -> AbstractContextManager[tuple[Path, Mapping[str, Any]]]:
+            from trimtab.conversion.version_folder import convert
+
+            return convert(
+                path_or_model,
+                sample,
+                labels=labels,
+                classes=classes,
+                feature_names=feature_names,
+                metadata=given,
+            )
+
+        return self.prepared(prepare, lambda folder: self._upload(*folder))
+
+    def _upload(self, path: str | Path, metadata: Mapping[str, Any]) -> Answer:
+        return self.send(calls.register_model(path, metadata))
 
     def promote(
         self, model_id: str, version: str, stage: str, *, comment: str = "", changes: str | None = None
