@@ -30,6 +30,8 @@ COMMANDS = {
     "why": "The chain of events that led to a version.",
     "events": "Tell the registry's events again.",
     "signers": "Add, list and revoke those whose signatures of versions are trusted.",
+    "backup": "Save the whole installation in a folder.",
+    "restore": "Bring a saved installation back into an empty one.",
     "keys": "Create, list and revoke API keys.",
     "dlq": "Look at dead letters; replay, drop or step over them.",
     "topics": "Look at the Kafka topics, or create them.",

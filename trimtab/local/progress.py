@@ -19,24 +19,33 @@ def download_progress(label: str, stream: TextIO | None = None) -> Iterator[Prog
 
     Nothing is written before the first call, so work that was not needed leaves no trace.
     """
-    stream = stream or sys.stderr
-    with _bar(label, stream) if stream.isatty() else _lines(label, stream) as progress:
+    with work_progress("download", label, stream=stream) as progress:
         yield progress
 
 
 @contextmanager
-def _bar(label: str, stream: TextIO) -> Iterator[Progress]:
+def work_progress(event: str, label: str, unit: str = "bytes", stream: TextIO | None = None) -> Iterator[Progress]:
+    """`download_progress` for any work that is counted in `unit`; `event` names it in the JSON lines."""
+    stream = stream or sys.stderr
+    with _bar(label, unit, stream) if stream.isatty() else _lines(event, label, unit, stream) as progress:
+        yield progress
+
+
+@contextmanager
+def _bar(label: str, unit: str, stream: TextIO) -> Iterator[Progress]:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    bar = Bar(*columns, console=Console(file=stream))
+    amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    bar = Bar(
+        TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn(), console=Console(file=stream)
+    )
     task = bar.add_task(label)
 
-    def show(done_bytes: int, total_bytes: int) -> None:
+    def show(done: int, total: int) -> None:
         bar.start()
-        bar.update(task, completed=done_bytes, total=total_bytes)
+        bar.update(task, completed=done, total=total)
 
     try:
         yield show
@@ -45,18 +54,18 @@ def _bar(label: str, stream: TextIO) -> Iterator[Progress]:
 
 
 @contextmanager
-def _lines(label: str, stream: TextIO) -> Iterator[Progress]:
+def _lines(event: str, label: str, unit: str, stream: TextIO) -> Iterator[Progress]:
     started = time.monotonic()
     last_line = float("-inf")
 
-    def show(done_bytes: int, total_bytes: int) -> None:
+    def show(done: int, total: int) -> None:
         nonlocal last_line
         now = time.monotonic()
-        if now - last_line < SECONDS_BETWEEN_LINES and done_bytes < total_bytes:
+        if now - last_line < SECONDS_BETWEEN_LINES and done < total:
             return
         last_line = now
-        left_seconds = (now - started) * (total_bytes - done_bytes) / max(done_bytes, 1)
-        line = {"event": "download", "what": label, "bytes": done_bytes, "of_bytes": total_bytes}
+        left_seconds = (now - started) * (total - done) / max(done, 1)
+        line = {"event": event, "what": label, unit: done, f"of_{unit}": total}
         print(json.dumps({**line, "seconds_left": round(left_seconds, 1)}), file=stream, flush=True)
 
     yield show

@@ -1,0 +1,1 @@
+"""A whole installation in a folder, and back: databases, artifacts, consumer offsets."""

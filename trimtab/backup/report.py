@@ -1,0 +1,67 @@
+"""What a backup or a restore amounted to: what, how much of it, how long it took."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.kernel.bus.offsets import Offsets
+from trimtab.backup.record import Record
+
+
+@dataclass
+class Report:
+    """Filled while the work is done. `notes` are sentences about what a person should know."""
+
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    new: dict[str, tuple[int, int]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    rows: list[tuple[str, int, str, int]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    damaged: tuple[str, ...] = ()
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Add the time of the block to `what`."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[what] += time.monotonic() - began
+
+    def tell_of(self, made: Record, offsets: Offsets | None) -> None:
+        """The counts of a backup."""
+        for part in made.databases:
+            size = sum(table.part.size for table in part.tables)
+            self.rows.append((f"database {part.service}", part.rows, "rows", size))
+        self.rows.append(("artifacts", made.artifacts.objects, "objects", made.artifacts.size))
+        self.rows.append(("files", made.files.objects, "files", made.files.size))
+        committed = sum(map(len, offsets.groups.values())) if offsets is not None else 0
+        self.rows.append(("offsets", committed, "partitions", made.offsets.size if made.offsets is not None else 0))
+        self.damaged = made.artifacts.damaged
+        self.facts |= {"made_at": made.made_at.isoformat(), "release": made.release}
+        if offsets is not None:
+            waiting = {group: behind for group in offsets.groups if (behind := offsets.behind(group))}
+            self.facts["records_not_yet_handled"] = waiting
+        self.notes += [f"damaged in the store, hence not saved: {name}" for name in made.artifacts.damaged]
+
+    def document(self) -> dict[str, Any]:
+        """The report as JSON."""
+        parts = [
+            {
+                "what": what,
+                "count": count,
+                "unit": unit,
+                "bytes": size,
+                "seconds": self._seconds_of(what),
+                **(dict(zip(("new", "new_bytes"), self.new[what], strict=True)) if what in self.new else {}),
+            }
+            for what, count, unit, size in self.rows
+        ]
+        seconds = round(sum(self.seconds.values()), 2)
+        return {**self.facts, "parts": parts, "seconds": seconds, "damaged": self.damaged, "notes": self.notes}
+
+    def _seconds_of(self, what: str) -> float | None:
+        return round(self.seconds[what], 2) if what in self.seconds else None
