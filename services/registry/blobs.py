@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -135,10 +136,13 @@ def bring(store: ArtifactStore, files: Iterable[Received]) -> None:
         store.fetch(key, file.path)
 
 
-def store_version(store: ArtifactStore, files: Iterable[Received], manifest: Manifest) -> str:
+def store_version(
+    store: ArtifactStore, files: Iterable[Received], manifest: Manifest, manifest_bytes: bytes | None = None
+) -> str:
     """Put the files and, last, the manifest into the store; returns the prefix, which the manifest's digest names.
 
-    The files are moved, not copied. Raises `Unavailable` when one that was there has been collected meanwhile.
+    `manifest_bytes` are those of a manifest that another registry wrote; they are kept as they are. The files are
+    moved, not copied. Raises `Unavailable` when one that was there has been collected meanwhile.
     """
     for file in files:
         if keep_blob(store, file.sha256, file.size):
@@ -146,8 +150,9 @@ def store_version(store: ArtifactStore, files: Iterable[Received], manifest: Man
         if not file.path.exists():
             raise Unavailable(f"{file.name} has just been removed as garbage: send the version again")
         store.take_file(blob_key(file.sha256), file.path)
-    prefix = f"{VERSIONS}/{manifest.model_id}/{manifest.manifest_digest}"
-    store.put_bytes(f"{prefix}/{MANIFEST_NAME}", manifest.to_bytes())
+    data = manifest.to_bytes() if manifest_bytes is None else manifest_bytes
+    prefix = f"{VERSIONS}/{manifest.model_id}/{hashlib.sha256(data).hexdigest()}"
+    store.put_bytes(f"{prefix}/{MANIFEST_NAME}", data)
     return prefix
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +24,18 @@ NEWEST_FIRST = (versions.c.major.desc(), versions.c.minor.desc(), versions.c.pat
 Row = sa.Row[Any]
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What is known of a version that comes from another registry.
+
+    `comment` is the first in its history here, `manifest` the text of its `manifest.json`, byte by byte.
+    """
+
+    comment: str
+    parent_version: str | None
+    manifest: str
+
+
 def record_digest(manifest: Manifest) -> str:
     """SHA-256 (hex) of the whole record but for the time at which it was made: the same registration twice has one."""
     document = json.loads(manifest.model_dump_json(exclude={"created_at"}))
@@ -38,6 +51,7 @@ def register(
     actor: str,
     version: str | None = None,
     cause: Envelope | None = None,
+    origin: Origin | None = None,
 ) -> tuple[str, bool]:
     """Give a verified version that lies under `artifact` its number: (version, whether it is new).
 
@@ -61,7 +75,9 @@ def register(
         ).first()
         version = next_version((newest.major, newest.minor, newest.patch) if newest else None, now.date())
     major, minor, patch = parse_version(version)
-    parent = manifest.lineage.parent_version or production_version(connection, model_id)
+    parent = manifest.lineage.parent_version or (
+        origin.parent_version if origin else production_version(connection, model_id)
+    )
     seq = audit.record(uow, actor, "model.registered", f"{model_id}:{version}", manifest_digest=manifest_digest)
     connection.execute(
         versions.insert().values(
@@ -74,7 +90,7 @@ def register(
             stage=Stage.DRAFT.value,
             stage_since=now.timestamp(),
             artifact=artifact,
-            manifest=manifest.to_bytes().decode(),
+            manifest=origin.manifest if origin else manifest.to_bytes().decode(),
             manifest_digest=manifest_digest,
             content_digest=manifest.content_digest,
             record_digest=digest,
@@ -110,7 +126,7 @@ def register(
             to_stage=Stage.DRAFT.value,
             at=now.timestamp(),
             actor=actor,
-            comment="registered",
+            comment=origin.comment if origin else "registered",
         )
     )
     uow.publish(

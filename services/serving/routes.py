@@ -45,4 +45,4 @@ def is_upload(method: str, path: str) -> bool:
     >>> is_upload("POST", "/mlops/models"), is_upload("GET", "/mlops/models"), is_upload("PUT", "/mlops/blobs/1f")
     (True, False, True)
     """
-    return (method == "POST" and path == "/mlops/models") or path.startswith("/mlops/blobs/")
+    return (method == "POST" and path in ("/mlops/models", "/mlops/models/import")) or path.startswith("/mlops/blobs/")

@@ -1,12 +1,16 @@
-"""What the routes that take uploads share: small JSON bodies on paths without a limit, and what a full disk says."""
+"""What the routes that take uploads share: small JSON bodies, a folder of the request's own, what a full disk says."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from fastapi import Request
 
 from services.kernel.errors import NoRoom, TooLarge, Unavailable
+from services.registry.api.parts import Parts
 from services.registry.partials import FULL
 
 
@@ -30,3 +34,14 @@ def disk_errors(folder: Path) -> Iterator[None]:
         if error.errno in FULL:
             raise NoRoom(f"the registry's disk is full ({reason}): free space below {folder}, then go on") from error
         raise Unavailable(f"the upload cannot be written: {reason}; free disk space") from error
+
+
+@asynccontextmanager
+async def staging(parts: Parts) -> AsyncIterator[Path]:
+    """A folder of this request's own, gone at its end."""
+    await asyncio.to_thread(parts.settings.staging_dir.mkdir, parents=True, exist_ok=True)
+    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=parts.settings.staging_dir))
+    try:
+        yield folder
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
