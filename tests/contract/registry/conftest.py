@@ -59,10 +59,12 @@ class Registry:
             assert moved.status_code == 200, moved.text
         return version
 
-    async def promote(self, version: str, stage: str, model_id: str = "threat-classifier") -> httpx.Response:
+    async def promote(
+        self, version: str, stage: str, model_id: str = "threat-classifier", **rest: Any
+    ) -> httpx.Response:
         """Move a version."""
         return await self.client.post(
-            f"/mlops/models/{model_id}/{version}/promote", json={"stage": stage, "comment": f"to {stage}"}
+            f"/mlops/models/{model_id}/{version}/promote", json={"stage": stage, "comment": f"to {stage}", **rest}
         )
 
     async def deploy(self, headers: dict[str, str] | None = None, **document: Any) -> httpx.Response:
@@ -98,8 +100,8 @@ async def running(settings: RegistrySettings) -> AsyncIterator[Registry]:
 
 
 @pytest.fixture(params=["sqlite-local", "postgres-s3"])
-async def registry(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Registry]:
-    """The registry on SQLite and a folder, then on PostgreSQL and S3."""
+def registry_settings(request: pytest.FixtureRequest, tmp_path: Path) -> RegistrySettings:
+    """SQLite and a folder, then PostgreSQL and S3."""
     tmp_path.joinpath("data").mkdir()
     values: dict[str, Any] = {"data_dir": tmp_path / "data"}
     if request.param == "postgres-s3":
@@ -107,5 +109,11 @@ async def registry(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         values |= s3.model_dump(include={"model_storage_type", "s3_bucket", "s3_endpoint_url", "s3_access_key_id"})
         values |= {"s3_secret_access_key": s3.s3_secret_access_key}
         values |= {"database_url": request.getfixturevalue("postgres_url")}
-    async for running_registry in running(RegistrySettings(**values)):
+    return RegistrySettings(**values)
+
+
+@pytest.fixture
+async def registry(registry_settings: RegistrySettings) -> AsyncIterator[Registry]:
+    """The registry on every pair of database and store."""
+    async for running_registry in running(registry_settings):
         yield running_registry
