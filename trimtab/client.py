@@ -16,6 +16,7 @@ import httpx
 
 from trimtab import calls
 from trimtab.calls import Call
+from trimtab.deployment_wait import DeploymentWait
 from trimtab.errors import Unavailable
 from trimtab.event_stream import EventReader, ServerEvent
 from trimtab.job_wait import JobWait
@@ -130,6 +131,24 @@ class Client(Surface[Any]):
                     on_progress(job)
                 if wait.ended(job):
                     return job
+            time.sleep(poll_seconds)
+
+    def wait_deployed(
+        self, model_id: str, *, timeout_seconds: float = 60.0, poll_seconds: float = 0.1
+    ) -> dict[str, Any]:
+        """The model's deployment once every replica serves it, as `deploy` asked.
+
+        Raises `Unfinished`: a replica can't load the version, or the time is over; `Unavailable`: nobody answers.
+        """
+        wait = DeploymentWait(model_id, timeout_seconds)
+        while True:
+            try:
+                deployment: dict[str, Any] = self.deployment(model_id)
+            except Unavailable as error:
+                wait.unanswered(error)
+            else:
+                if wait.served(deployment):
+                    return deployment
             time.sleep(poll_seconds)
 
     def events(
