@@ -6,9 +6,9 @@ One pass, by one process at a time (a lease):
 1. **Manifests.** Every folder `models/<model>/<upload or job>` that has a manifest gets its rows in `blob_holders`, so
    that the bytes of a job whose success is not known here yet are held too. A folder that no version and no waiting
    registration names is condemned: after `grace` when it has no manifest or is no job's, else after `job_grace`.
-2. **Bytes.** Blobs that nothing holds and that are older than `grace` are condemned.
-3. **Removal.** What was condemned a grace ago and is still named by nobody is claimed, looked at once more (a blob that
+2. **Removal.** What was condemned a grace ago and is still named by nobody is claimed, looked at once more (a blob that
    was used again has become young), and removed. Writes that began a grace ago and never ended are ended.
+3. **Bytes.** Blobs that nothing holds and that are older than `grace` are condemned, and those that are due removed.
 
 Listings are read a page at a time: memory does not grow with the store. Only `blobs/` and `models/` are looked at. No
 pass is made while the broker is away: what waits there may name what looks forgotten. A process that dies in a pass
@@ -172,6 +172,8 @@ class Collector:
             try:
                 await self._drop_old(report)
                 await self._see_folders(report)
+                if not dry_run:
+                    await self._remove_due(report)  # folders hold bytes until they are gone
                 await self._see_blobs(report)
                 await self._remove_due(report)
                 if not dry_run:
