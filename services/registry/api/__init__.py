@@ -6,6 +6,7 @@ from services.registry.api import (
     aliases,
     annotations,
     approvals,
+    archives,
     blobs,
     controls,
     deployments,
@@ -22,12 +23,13 @@ from services.registry.api import (
 
 __all__ = ["ROUTERS", "UNBOUNDED"]
 
-UNBOUNDED = (register.PATH, blobs.PREFIX)
+UNBOUNDED = (register.PATH, blobs.PREFIX, archives.PATH)
 """The paths whose bodies are streamed; their handlers have limits of their own."""
 
 ROUTERS: tuple[APIRouter, ...] = (
     aliases.router,
     approvals.router,
+    archives.router,
     controls.router,
     policies.router,
     annotations.router,

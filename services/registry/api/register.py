@@ -5,10 +5,6 @@ By digest (`application/json`: the files were sent to `/mlops/blobs` before), or
 """
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +22,7 @@ from services.kernel.failpoints import failpoint
 from services.kernel.http.api import Writer
 from services.kernel.uow import UnitOfWork
 from services.registry import versions
-from services.registry.api.bodies import disk_errors, read_json
+from services.registry.api.bodies import disk_errors, read_json, staging
 from services.registry.api.documents import VersionDocument, version_document
 from services.registry.api.parts import IdempotencyKey, Parts, PartsOf, once
 from services.registry.blobs import NamedBlob, bring, store_version, within_reach
@@ -99,7 +95,7 @@ async def register(
 ) -> JSONResponse:
     """Take a version. 201 when it is new, 200 when this very record exists already, 409 naming the blobs to send."""
     with disk_errors(parts.settings.data_dir):
-        async with _staging(parts) as folder:
+        async with staging(parts) as folder:
             known: GraphInterface | None = None
             if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
                 submission, files, known = await _by_digest(request, parts, principal, folder)
@@ -192,14 +188,3 @@ async def _discard(parts: Parts, submission: Submission, artifact: str) -> None:
     document has the same place): that one is left to the collection of garbage."""
     if submission.created_at is None:
         await asyncio.to_thread(discard_version, parts.store, artifact)
-
-
-@asynccontextmanager
-async def _staging(parts: Parts) -> AsyncIterator[Path]:
-    """A folder of this request's own, gone at its end."""
-    await asyncio.to_thread(parts.settings.staging_dir.mkdir, parents=True, exist_ok=True)
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=parts.settings.staging_dir))
-    try:
-        yield folder
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
