@@ -17,6 +17,7 @@ from services.kernel.uow import UnitOfWork
 from services.registry import audit, garbage
 from services.registry.model import next_version, parse_version
 from services.registry.search import index
+from services.registry.search.text import models_with_words
 from services.registry.tables import aliases, models, stage_moves, versions
 
 NEWEST_FIRST = (versions.c.major.desc(), versions.c.minor.desc(), versions.c.patch.desc())
@@ -199,6 +200,7 @@ def list_models(
     connection: sa.Connection,
     *,
     name: str | None = None,
+    text: str = "",
     stage: Stage | None = None,
     prefixes: Sequence[str] = (),
     after: str | None = None,
@@ -206,8 +208,8 @@ def list_models(
 ) -> Sequence[Row]:
     """Up to `limit` models after the id `after`, by id.
 
-    `name` is part of the id or the name, whatever the case; `stage` is one that a version of the model has;
-    `prefixes` are those that an id may begin with.
+    `name` is part of the id or the name, whatever the case; `text` are words of a version of it; `stage` is one that a
+    version of the model has; `prefixes` are those that an id may begin with.
     """
     query = sa.select(models).order_by(models.c.id).limit(limit)
     if after is not None:
@@ -216,6 +218,9 @@ def list_models(
         query = query.where(
             models.c.id.icontains(name, autoescape=True) | models.c.name.icontains(name, autoescape=True)
         )
+    described = models_with_words(connection.dialect.name, text)
+    if described is not None:
+        query = query.where(models.c.id.in_(described))
     if stage is not None:
         here = (versions.c.model_id == models.c.id) & (versions.c.stage == stage.value)
         query = query.where(sa.exists().where(here))

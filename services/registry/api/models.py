@@ -50,6 +50,7 @@ async def list_models(
     principal: Reader,
     stage: Annotated[Stage | None, Query(description="Models with a version in this stage.")] = None,
     name: Annotated[Words | None, Query(max_length=128, description="Part of the id or the name.")] = None,
+    text: Annotated[Words, Query(max_length=500, description="Words of a version of it; `frau*` begins one.")] = "",
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> ModelPage:
@@ -60,6 +61,7 @@ async def list_models(
         rows = versions.list_models(
             connection,
             name=name,
+            text=text,
             stage=stage,
             prefixes=principal.model_prefixes,
             after=after[0] if after else None,

@@ -75,6 +75,8 @@ class _Search:
 
     def _few(self) -> list[int] | None:
         """The smallest known set of candidates, if any has at most `FEW`."""
+        if self._walks_words and not (self._parts or self._question.prefixes):
+            return None
         smallest: list[int] | None = None
         for query in self._askable():
             found = [row[0] for row in self._connection.execute(query.limit(FEW + 1))]

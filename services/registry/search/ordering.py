@@ -36,7 +36,7 @@ class Ordering:
 
     def place(self, dialect: str) -> Place:
         """The table whose index is walked, the columns of the key, and what its rows must fulfil."""
-        place = version_metrics if self.metric is not None else versions.alias("place")
+        place = (version_metrics if self.metric is not None else versions).alias("place")
         if self.metric is not None:
             return place, [place.c.value, place.c.seq], [place.c.name == self.metric]
         numbers = [place.c.major, place.c.minor, place.c.patch]

@@ -14,11 +14,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from services.kernel.errors import InvalidInput
+from services.registry.tables import versions
 
 MAX_WORD = 64
 """Characters of a word that count."""
 MAX_QUERY_WORDS = 20
 """Words of one query."""
+NEWEST = 10_000
+"""Versions that match, in which models are looked for."""
 
 version_words = sa.table("version_words", sa.column("seq", sa.BigInteger), sa.column("words"))
 """Made by the migration alone: a virtual table on SQLite, whose `rowid` is the version's `seq`."""
@@ -63,6 +66,16 @@ def matches(dialect: str, text: str) -> sa.ColumnElement[bool] | None:
         return sa.literal_column("version_words").op("MATCH", is_comparison=True)(query)
     query = " & ".join(f"'{word}'{':*' if prefix else ''}" for word, prefix in wanted)
     return version_words.c.words.op("@@", is_comparison=True)(sa.cast(query, postgresql.TSQUERY))
+
+
+def models_with_words(dialect: str, text: str) -> sa.Select[Any] | None:
+    """The ids of the models of the newest `NEWEST` versions that match; None for a text without a word."""
+    match = matches(dialect, text)
+    if match is None:
+        return None
+    key = key_of(dialect)
+    newest = sa.select(key.label("seq")).select_from(version_words).where(match).order_by(key.desc()).limit(NEWEST)
+    return sa.select(versions.c.model_id).join(newest.subquery("newest"), sa.text("newest.seq = versions.seq"))
 
 
 def key_of(dialect: str) -> sa.ColumnElement[Any]:
