@@ -4,9 +4,10 @@
 every complete folder under `models/` that is no version (yet). What nothing holds, and is older than the grace, is
 condemned; a later pass claims it, which only succeeds while still nothing holds it, and then removes it.
 
-Whoever begins to use bytes calls `rescue` in the transaction that names them. It deletes the condemnation, or, once the
-bytes are claimed, raises `BeingCollected`: the bytes may be gone at any moment, so they must be stored once more. The
-row's lock decides which of the two comes first. `services.registry.collector` is the pass itself.
+Whoever begins to use bytes calls `rescue_first` before they are stored, and `rescue` in the transaction that names
+them. It deletes the condemnation, or, once the bytes are claimed, raises `BeingCollected`: they may be gone at any
+moment, so they must be stored once more. The row's lock decides which of the two comes first.
+`services.registry.collector` is the pass itself.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.kernel.artifacts import blob_key
-from services.kernel.db import insert_into
+from services.kernel.db import Database, insert_into
 from services.kernel.errors import Unavailable
 from services.registry.handlers import PENDING
 from services.registry.tables import blob_holders, condemned, registrations, versions
@@ -57,6 +58,21 @@ def rescue(connection: sa.Connection, digests: Iterable[str], artifact: str | No
             raise BeingCollected(f"{claimed[0]} is being removed as garbage right now: send the version again")
         if rows:
             connection.execute(condemned.delete().where(condemned.c.key.in_([row.key for row in rows])))
+
+
+async def rescue_first(db: Database, digests: Sequence[str]) -> None:
+    """`rescue` before bytes are stored: whatever is there afterwards can't be claimed for a grace.
+
+    Costs a look-up where nothing is condemned. Raises `BeingCollected`.
+    """
+
+    def any_condemned(connection: sa.Connection) -> bool:
+        keys = [blob_key(digest) for digest in digests]
+        queries = (sa.select(condemned.c.key).where(condemned.c.key.in_(some)).limit(1) for some in _chunks(keys))
+        return any(connection.execute(query).first() is not None for query in queries)
+
+    if await db.read(any_condemned):
+        await db.write(lambda connection: rescue(connection, digests))
 
 
 def hold(connection: sa.Connection, artifact: str, digests: Iterable[str]) -> None:

@@ -71,6 +71,9 @@ class Registrar:
         cause = Envelope.model_validate_json(row.envelope) if row.envelope else None
         try:
             manifest = await self._verified(message)
+            version = await self._work.run(lambda uow: _complete(uow, row.seq, message, manifest), cause=cause)
+        except DatabaseUnavailable:
+            raise
         except Unavailable as error:
             pause = min(FIRST_PAUSE_SECONDS * 2**row.tries, MAX_PAUSE_SECONDS)
             log.warning("registration_waits", job_id=message.job_id, error=error.detail, seconds=pause)
@@ -82,7 +85,6 @@ class Registrar:
             log.error("artifact_refused", job_id=message.job_id, artifact=message.artifact, error=refusal)
             await self._work.run(lambda uow: _refuse(uow, row.seq, message, refusal), cause=cause)
             return
-        version = await self._work.run(lambda uow: _complete(uow, row.seq, message, manifest), cause=cause)
         log.info("version_registered", model_id=message.model_id, version=version, job_id=message.job_id)
 
     async def _verified(self, message: JobSucceeded) -> Manifest:

@@ -21,6 +21,7 @@ from services.registry.archive import Outgoing, VersionRecord
 from services.registry.archive_reader import ArchiveReader, Arrived
 from services.registry.blobs import store_version
 from services.registry.blocks import pour
+from services.registry.garbage import rescue_first
 from services.registry.inspection import check_signature
 from services.registry.submission import Submission
 
@@ -114,6 +115,7 @@ async def import_version(
             finally:
                 reader.close()
             await _check(parts, arrived)
+            await rescue_first(parts.db, [file.sha256 for file in arrived.files])
             artifact = await asyncio.to_thread(
                 store_version, parts.store, arrived.files, arrived.manifest, arrived.manifest_bytes
             )

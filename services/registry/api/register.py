@@ -26,6 +26,7 @@ from services.registry.api.bodies import disk_errors, read_json, staging
 from services.registry.api.documents import VersionDocument, version_document
 from services.registry.api.parts import IdempotencyKey, Parts, PartsOf, once
 from services.registry.blobs import NamedBlob, bring, store_version, within_reach
+from services.registry.garbage import rescue_first
 from services.registry.incoming import Incoming, Received, checked_name
 from services.registry.inspection import GraphInterface
 from services.registry.inspections import find_interface
@@ -102,6 +103,7 @@ async def register(
             else:
                 submission, files = await _with_files(request, parts, principal, folder)
             manifest = await checked_manifest(files, submission, parts.inspector, known)
+            await rescue_first(parts.db, [file.sha256 for file in files])
             artifact = await asyncio.to_thread(store_version, parts.store, files, manifest)
     failpoint("registry-stored-before-register")
     return await _registered(parts, principal, submission, manifest, artifact, idempotency_key)
