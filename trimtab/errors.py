@@ -24,6 +24,7 @@ from services.kernel.errors import (
     TrimtabError,
     Unauthenticated,
     Unavailable,
+    UnsupportedMedia,
 )
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Unfinished",
+    "UnsupportedMedia",
     "error_of",
 ]
 
@@ -58,6 +60,7 @@ _BY_STATUS: dict[int, type[TrimtabError]] = {
     409: Conflict,
     412: PreconditionFailed,
     413: TooLarge,
+    415: UnsupportedMedia,
     422: InvalidInput,
     501: NotBuilt,
     502: Unavailable,

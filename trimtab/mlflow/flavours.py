@@ -4,16 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from schemas.manifest import MODEL_NAME
 from services.kernel.content import check_content
 from services.kernel.errors import InvalidInput, UnsupportedMedia
 from trimtab.mlflow.files import ModelFiles
 from trimtab.mlflow.mlmodel import MLmodel
 
 _HOW = (
-    "load it where it was trained (mlflow.{flavor}.load_model) and register it from there: "
-    "client.register_model(model, model_id=..., sample=rows) makes ONNX of it"
+    "load it where it was trained (mlflow.{flavor}.load_model) and register it from there, "
+    "client.register_model(model, model_id=..., sample=rows), which makes ONNX of it"
 )
-_CODE = "its file is a pickle or holds code, and reading it would run that"
+_CODE = "reading such a file runs code that it brings"
 
 
 def flavour_of(mlmodel: MLmodel) -> str:
@@ -30,25 +31,24 @@ def refusal(mlmodel: MLmodel) -> str:
     flavor = next((name for name in sorted(mlmodel.flavors) if name != "python_function"), "pyfunc")
     options = mlmodel.flavors.get(flavor, {})
     if flavor == "sklearn":
-        kept = str(options.get("serialization_format") or "pickle")
-        return f"this is a scikit-learn model, kept as {kept}: it is not opened, for {_CODE}. {_how('sklearn')}"
+        kept = str(options.get("serialization_format") or "pickle")[:40]
+        return f"this is a scikit-learn model, kept as {kept}, and is not opened: {_CODE}. Instead, {_how(flavor)}"
     if flavor == "pyfunc":
         return (
-            f"this is a Python function (MLflow's pyfunc): it is not opened, for {_CODE}. Log the model that it calls "
-            "with mlflow.onnx, or register that model where it was trained: client.register_model(model, "
-            "model_id=..., sample=rows)"
+            f"this is a Python function (MLflow's pyfunc) and is not opened: {_CODE}. Instead, register the model that "
+            "it calls where it was trained: client.register_model(model, model_id=..., sample=rows)"
         )
     if flavor in ("pytorch", "transformers"):
         return (
-            f"this is a model of the flavour {flavor}: it is not opened, for {_CODE}. Export it where it was trained "
-            "(torch.onnx.export(model, rows, 'model.onnx')) and register that file"
+            f"this is a model of the flavour {flavor} and is not opened: {_CODE}. Instead, export it where it was "
+            "trained, torch.onnx.export(model, rows, 'model.onnx'), and register that file"
         )
-    return f"this is a model of the flavour {flavor}, which is not read here: {_how(flavor)}"
+    return f"this is a model of the flavour {flavor[:40]}, which is not read here. Instead, {_how(flavor[:40])}"
 
 
 def fetch_onnx(mlmodel: MLmodel, files: ModelFiles, folder: Path) -> Path:
     """The ONNX flavour's file, in `folder`."""
-    path = folder / "model.onnx"
+    path = folder / MODEL_NAME
     files.fetch(_data(mlmodel.flavors["onnx"], "onnx"), path)
     check_content(path)
     return path

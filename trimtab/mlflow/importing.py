@@ -1,6 +1,6 @@
 """From what MLflow keeps to a folder and metadata that the registry takes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -8,13 +8,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from schemas.features import Signature
+from schemas.manifest import MODEL_NAME
 from services.kernel.errors import NotFound
 from services.kernel.storage.keys import checked_key
 from services.registry.inspection import Limits, infer_signature, inspect_graph
 from trimtab.mlflow import graph
 from trimtab.mlflow.budget import Budget
 from trimtab.mlflow.files import FolderFiles, ModelFiles
-from trimtab.mlflow.flavours import fetch_onnx, flavour_of
+from trimtab.mlflow.flavours import fetch_keras, fetch_onnx, flavour_of
+from trimtab.mlflow.keras_model import convert_keras
 from trimtab.mlflow.locating import locate, origin_of_folder
 from trimtab.mlflow.mlmodel import MAX_MLMODEL_BYTES, MLmodel, read_mlmodel
 from trimtab.mlflow.record import Origin, metadata_of
@@ -56,8 +58,12 @@ def imported(
         flavour = flavour_of(mlmodel)
         folder = work / "version"
         folder.mkdir()
-        made = _from_onnx(mlmodel, files, work, folder)
-        yield Imported(folder, _merged(metadata_of(origin, mlmodel, flavour), made, metadata or {}))
+        given = dict(metadata or {})
+        if flavour == "onnx":
+            made = _from_onnx(mlmodel, files, work, folder)
+        else:
+            made = _from_keras(mlmodel, files, work, folder, given.get("classes"))
+        yield Imported(folder, _merged(metadata_of(origin, mlmodel, flavour), made, given))
 
 
 def _found(source: Source, tracking_uri: str | None, stack: ExitStack) -> tuple[ModelFiles, Origin | None]:
@@ -100,6 +106,13 @@ def _from_onnx(mlmodel: MLmodel, files: ModelFiles, work: Path, folder: Path) ->
     if joined and optional:
         made["signature"] = _nullable(infer_signature(inspect_graph(target, Limits()), classes), optional)
     return made
+
+
+def _from_keras(mlmodel: MLmodel, files: ModelFiles, work: Path, folder: Path, classes: Sequence[str] | None) -> Json:
+    """Write `model.onnx` into `folder`; what the model adds to the metadata."""
+    source = fetch_keras(mlmodel, files, work)
+    names = convert_keras(source, folder / MODEL_NAME, [column.name for column in mlmodel.columns], classes)
+    return {"classes": list(names)} if names else {}
 
 
 def _nullable(signature: Signature, optional: set[str]) -> Json:

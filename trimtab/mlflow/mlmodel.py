@@ -36,7 +36,6 @@ class MLmodel:
     columns: tuple[Column, ...] = ()
     run_id: str | None = None
     model_id: str | None = None
-    mlflow_version: str | None = None
 
 
 def read_mlmodel(data: bytes) -> MLmodel:
@@ -55,7 +54,6 @@ def read_mlmodel(data: bytes) -> MLmodel:
         columns=_columns(document.get("signature")),
         run_id=_text(document.get("run_id")),
         model_id=_text(document.get("model_id")),
-        mlflow_version=_text(document.get("mlflow_version")),
     )
 
 

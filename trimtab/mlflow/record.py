@@ -84,7 +84,6 @@ def _about(origin: Origin, mlmodel: MLmodel, run_id: str | None) -> dict[str, st
         "mlflow.tracking_uri": origin.server,
         "mlflow.run_id": run_id,
         "mlflow.model_id": _text(_part(origin.logged or {}, "info").get("model_id")) or mlmodel.model_id,
-        "mlflow.version": mlmodel.mlflow_version,
     }
     return {name: value[:MAX_VALUE] for name, value in about.items() if value}
 
