@@ -52,7 +52,7 @@ class FolderFiles:
 
     def _inside(self, name: str) -> Path:
         path = self._root
-        for segment in _checked(name).split("/"):
+        for segment in checked_name(name).split("/"):
             path = path / segment
             if path.is_symlink():
                 raise InvalidInput(f"{name} is a symbolic link in the model folder {self._root}: put the file itself")
@@ -68,14 +68,14 @@ class ServedFiles:
     def fetch(self, name: str, target: Path) -> None:
         """See `ModelFiles`. The file is streamed."""
         self._budget.file()
-        path = f"{_ARTIFACTS}/{quote(f'{self._root}/{_checked(name)}')}"
+        path = f"{_ARTIFACTS}/{quote(f'{self._root}/{checked_name(name)}')}"
         with self._tracking.open(path, self._budget) as blocks, target.open("xb") as file:
             for block in blocks:
                 file.write(block)
 
     def names(self, folder: str = "") -> set[str]:
         """See `ModelFiles`."""
-        path = f"{self._root}/{_checked(folder)}" if folder else self._root
+        path = f"{self._root}/{checked_name(folder)}" if folder else self._root
         answer = self._tracking.get(_ARTIFACTS, path=path)
         listed = answer.get("files", [])
         if not isinstance(listed, list) or len(listed) > _MAX_LISTED:
@@ -117,7 +117,7 @@ def _remote(path: str, said: str) -> str:
     return path
 
 
-def _checked(name: str) -> str:
+def checked_name(name: str) -> str:
     """A name that the model's own documents gave, as a plain relative path. Raises `InvalidInput`."""
     try:
         return checked_key(name)

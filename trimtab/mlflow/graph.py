@@ -52,24 +52,15 @@ def embed(model: Any, fetch: Callable[[str], Path]) -> bool:
     """
     import onnx
 
-    total = 0
     outside = [
-        tensor
+        (tensor, *_place(tensor, fetch))
         for part in (model.graph, *model.functions)
         for tensor in tensors_of(part)
         if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL
     ]
-    for tensor in outside:
-        told = {entry.key: entry.value for entry in tensor.external_data}
-        path = fetch(told.get("location", ""))
-        size = path.stat().st_size
-        offset, length = _number(tensor, told, "offset", 0), _number(tensor, told, "length", None)
-        length = size - offset if length is None else length
-        if length < 0 or offset + length > size:
-            raise InvalidInput(f"the tensor {tensor.name[:80]!r} reaches beyond the end of the file that holds it")
-        total += length
-        if total > MAX_GRAPH_BYTES:
-            raise TooLarge(f"the graph with all its data has more than {MAX_GRAPH_BYTES} bytes")
+    if sum(length for _, _, _, length in outside) > MAX_GRAPH_BYTES:
+        raise TooLarge(f"the graph with all its data has more than {MAX_GRAPH_BYTES} bytes")
+    for tensor, path, offset, length in outside:
         with path.open("rb") as file:
             file.seek(offset)
             tensor.raw_data = file.read(length)
@@ -150,12 +141,21 @@ def _make_room(model: Any, names: set[str]) -> None:
     rename(graph, {name: f"{_PREFIX}{name}" for name in taken & names})
 
 
-def _number(tensor: Any, told: dict[str, str], key: str, default: Any) -> Any:
-    text = told.get(key)
-    if text is None:
-        return default
+def _place(tensor: Any, fetch: Callable[[str], Path]) -> tuple[Path, int, int]:
+    """Where a tensor's data lies: file, offset, length. Raises `InvalidInput`."""
+    told = {entry.key: entry.value for entry in tensor.external_data}
+    path = fetch(told.get("location", ""))
+    size = path.stat().st_size
+    offset = _number(tensor, told.get("offset", "0"))
+    length = _number(tensor, told["length"]) if "length" in told else size - offset
+    if length < 0 or offset + length > size:
+        raise InvalidInput(f"the tensor {tensor.name[:80]!r} reaches beyond the end of the file that holds it")
+    return path, offset, length
+
+
+def _number(tensor: Any, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise InvalidInput(f"the tensor {tensor.name[:80]!r} has the {key} {text[:40]!r}, which is no number of bytes")
+        raise InvalidInput(f"the tensor {tensor.name[:80]!r} lies at {text[:40]!r}, which is no number of bytes")
     return int(text)
 
 

@@ -10,11 +10,10 @@ from typing import Any
 from schemas.features import Signature
 from schemas.manifest import MODEL_NAME
 from services.kernel.errors import NotFound
-from services.kernel.storage.keys import checked_key
 from services.registry.inspection import Limits, infer_signature, inspect_graph
 from trimtab.mlflow import graph
 from trimtab.mlflow.budget import Budget
-from trimtab.mlflow.files import FolderFiles, ModelFiles
+from trimtab.mlflow.files import FolderFiles, ModelFiles, checked_name
 from trimtab.mlflow.flavours import fetch_keras, fetch_onnx, flavour_of
 from trimtab.mlflow.keras_model import convert_keras
 from trimtab.mlflow.locating import locate, origin_of_folder
@@ -90,7 +89,7 @@ def _from_onnx(mlmodel: MLmodel, files: ModelFiles, work: Path, folder: Path) ->
     beside.mkdir()
 
     def fetch(location: str) -> Path:
-        path = beside / checked_key(location).replace("/", "%")
+        path = beside / checked_name(location).replace("/", "%")
         if not path.exists():
             files.fetch(str(parent / location), path)
         return path
