@@ -27,12 +27,12 @@ from services.kernel.storage import ArtifactStore
 from services.kernel.telemetry import get_logger
 from services.kernel.uow import UnitOfWork, Work
 from services.registry import audit, versions
+from services.registry.annotations import annotate
 from services.registry.changes import changes_between
 from services.registry.handlers import DONE, PENDING, REFUSED
 from services.registry.inspection import check_signature
 from services.registry.inspections import Inspector
 from services.registry.tables import registrations
-from services.registry.tables import versions as versions_table
 
 log = get_logger(__name__)
 
@@ -150,25 +150,24 @@ def _complete(uow: UnitOfWork, seq: int, message: JobSucceeded, manifest: Manife
         actor=ACTOR,
     )
     if created and not manifest.changes.strip():
-        _tell_changes(uow.connection, manifest, version)
+        _tell_changes(uow, manifest, version)
     uow.connection.execute(
         registrations.update().where(registrations.c.seq == seq).values(state=DONE, version=version, error=None)
     )
     return version
 
 
-def _tell_changes(connection: sa.Connection, manifest: Manifest, version: str) -> None:
+def _tell_changes(uow: UnitOfWork, manifest: Manifest, version: str) -> None:
     """Write beside a version that no person registered what is different from its parent, if it has one."""
-    row = versions.find_version(connection, manifest.model_id, version)
+    row = versions.find_version(uow.connection, manifest.model_id, version)
     if row.parent_version is None:
         return
     try:
-        parent = versions.find_version(connection, manifest.model_id, row.parent_version)
+        parent = versions.find_version(uow.connection, manifest.model_id, row.parent_version)
     except NotFound:  # lineage may name a version of another registry
         return
     text = changes_between(Manifest.model_validate_json(parent.manifest), manifest, parent.version)
-    mine = (versions_table.c.model_id == manifest.model_id) & (versions_table.c.version == version)
-    connection.execute(versions_table.update().where(mine).values(changes=text))
+    annotate(uow, manifest.model_id, version, changes=text, actor=ACTOR)
 
 
 def _refuse(uow: UnitOfWork, seq: int, message: JobSucceeded, error: str) -> None:
