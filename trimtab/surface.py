@@ -6,7 +6,7 @@ when nobody answers.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ import httpx
 from services.kernel.errors import Misconfigured
 from trimtab import calls
 from trimtab.errors import InvalidInput, TrimtabError, Unavailable, error_of
+from trimtab.surfaces.archives import Archives
 from trimtab.surfaces.events import Events
 from trimtab.surfaces.governance import Governance
 from trimtab.surfaces.keeping import Keeping
@@ -28,7 +29,7 @@ DEFAULT_PORT = "3006"
 LARGEST_PORT = 65535
 
 
-class Surface(Events[Answer], Governance[Answer], Keeping[Answer], Mlflow[Answer], Sender[Answer]):
+class Surface(Archives[Answer], Events[Answer], Governance[Answer], Keeping[Answer], Mlflow[Answer], Sender[Answer]):
     """The routes of Trimtab as methods. Further groups of them are mixed in from `trimtab.surfaces`."""
 
     # training
@@ -84,6 +85,8 @@ class Surface(Events[Answer], Governance[Answer], Keeping[Answer], Mlflow[Answer
         labels: Any = None,
         classes: Sequence[Any] | None = None,
         feature_names: Sequence[str] | None = None,
+        direct: bool = False,
+        on_progress: Callable[[int, int], None] | None = None,
         **metadata: Any,
     ) -> Answer:
         """Register a new draft: an ONNX file, a folder, or a fitted model. `metadata`: model_name, description, ...
@@ -93,12 +96,16 @@ class Surface(Events[Answer], Governance[Answer], Keeping[Answer], Mlflow[Answer
         a drift baseline. `labels` are the sample's truth, for metrics; `classes` (re)names the classes, in the model's
         order; `feature_names` those of an array's columns. Raises `NotConvertible` (an `InvalidInput`) when the model,
         its sample or its graph do not fit, and `Misconfigured` when a converter is not installed.
+
+        Only what the registry lacks is sent, and a broken connection gone on with. `direct` sends it straight to S3,
+        where the registry keeps its artifacts there. `on_progress` is called with (bytes sent, bytes to send in all).
         """
         given: dict[str, Any] = {"model_id": model_id, **calls.given(version=version), **metadata}
         if isinstance(path_or_model, str | Path):
             if sample is not None or labels is not None or feature_names is not None:
                 raise InvalidInput("sample, labels and feature_names belong to a fitted model, not to a path")
-            return self._upload(path_or_model, {**given, **({} if classes is None else {"classes": list(classes)})})
+            about = {**given, **({} if classes is None else {"classes": list(classes)})}
+            return self.send(calls.register_model(path_or_model, about, direct=direct, on_progress=on_progress))
 
         def prepare() -> AbstractContextManager[tuple[Path, Mapping[str, Any]]]:
             from trimtab.conversion.version_folder import convert
@@ -112,10 +119,9 @@ class Surface(Events[Answer], Governance[Answer], Keeping[Answer], Mlflow[Answer
                 metadata=given,
             )
 
-        return self.prepared(prepare, lambda folder: self._upload(*folder))
-
-    def _upload(self, path: str | Path, metadata: Mapping[str, Any]) -> Answer:
-        return self.send(calls.register_model(path, metadata))
+        return self.prepared(
+            prepare, lambda made: self.send(calls.register_model(*made, direct=direct, on_progress=on_progress))
+        )
 
     def promote(
         self, model_id: str, version: str, stage: str, *, comment: str = "", changes: str | None = None

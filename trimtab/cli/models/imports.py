@@ -1,10 +1,12 @@
-"""`trimtab models import`: from MLflow."""
+"""`trimtab models import`: from an archive of `trimtab models export`, or from MLflow."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from services.kernel.errors import InvalidInput
+from trimtab.cli.models import archives
 from trimtab.cli.models.browse import draw_version
 from trimtab.cli.models.group import app
 from trimtab.cli.options import ApiKey, AsJson, Url, connected
@@ -16,7 +18,8 @@ def import_model(
     source: Annotated[
         str,
         typer.Argument(
-            help="An MLflow model folder, models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN/PATH.",
+            help="An archive of `trimtab models export`; or an MLflow model folder, models:/NAME/VERSION, "
+            "models:/NAME@ALIAS, models:/m-ID or runs:/RUN/PATH.",
             metavar="SOURCE",
         ),
     ],
@@ -29,7 +32,12 @@ def import_model(
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Register a model that MLflow keeps as a new draft."""
+    """Register a version that another registry exported, or a model that MLflow keeps, as a new draft."""
+    if Path(source).is_file():
+        if model_id is not None or version is not None:
+            raise InvalidInput("an archive keeps its model and version: leave out --model-id and --version")
+        archives.import_archive(Path(source), url, api_key, as_json)
+        return
     if model_id is None:
         raise InvalidInput("a model of MLflow's becomes a version of which model? Give --model-id")
     with connected(url, api_key, timeout_seconds=600) as client:
