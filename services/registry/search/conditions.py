@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.registry.search.expression import And, Comparison, Expression, Not, Or, Value
+from services.registry.search.fields import NAMED
 from services.registry.search.index import HEAD
 from services.registry.tables import aliases, models, signatures, version_metrics, version_tags, versions
 
@@ -73,18 +74,13 @@ class Conditions:
                 return self._found_by_index(expression)
 
     def _comparison(self, term: Comparison, seq: Seq, facts: sa.FromClause | None) -> sa.ColumnElement[bool]:
-        if term.field.kind == "metrics":
-            of = version_metrics
-            mine = (of.c.seq == seq) & (of.c.name == term.field.name)
-            return _exists(of, mine & self._compare(of.c.value, term))
-        if term.field.kind == "tags":
-            of = version_tags
-            mine = (of.c.seq == seq) & (of.c.name == term.field.name)
-            return _exists(of, mine & self._compare(of.c.value, term))
+        if term.field.kind in NAMED:
+            of = (version_metrics if term.field.kind == "metrics" else version_tags).alias("named")
+            return looked_up(self._compare(of.c.value, term), (of.c.seq == seq) & (of.c.name == term.field.name))
         if facts is not None:
             return self._fact(term, facts)
         each = versions.alias("facts")
-        return _exists(each, (each.c.seq == seq) & self._fact(term, each))
+        return looked_up(self._fact(term, each), each.c.seq == seq)
 
     def _fact(self, term: Comparison, facts: sa.FromClause) -> sa.ColumnElement[bool]:
         kind = term.field.kind
@@ -203,6 +199,14 @@ def _equal(facts: sa.FromClause, value: Value) -> sa.ColumnElement[bool]:
 def _three(value: Value) -> tuple[int, int, int]:
     assert isinstance(value, tuple)
     return value
+
+
+def looked_up(condition: sa.ColumnElement[bool], row: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """That the one `row` of a table, if there is one, fulfils the condition.
+
+    A scalar subquery: databases turn EXISTS into a join of their own choice, whose cost has no bound, but look this up.
+    """
+    return sa.func.coalesce(sa.select(condition.label("holds")).where(row).scalar_subquery(), sa.false())
 
 
 def _exists(table: sa.FromClause, condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:

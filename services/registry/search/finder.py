@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.registry.search.conditions import PROBE_COST, Candidates, Conditions, cost_of, visible
+from services.registry.search.conditions import PROBE_COST, Candidates, Conditions, cost_of, looked_up, visible
 from services.registry.search.expression import And, Comparison, Expression, conjuncts
 from services.registry.search.ordering import Key, Ordering, Place
 from services.registry.search.rows import among
@@ -167,9 +167,8 @@ class _Search:
             wanted.append(self._found_by_text(seq))
         if self._question.prefixes:
             each = versions.alias("mine")
-            mine = sa.select(sa.literal(1)).select_from(each)
-            mine = mine.where(each.c.seq == seq, visible(self._question.prefixes, each.c.model_id))
-            wanted.append(visible(self._question.prefixes, place.c.model_id) if reads_facts else sa.exists(mine))
+            mine = looked_up(visible(self._question.prefixes, each.c.model_id), each.c.seq == seq)
+            wanted.append(visible(self._question.prefixes, place.c.model_id) if reads_facts else mine)
         return wanted
 
     def _found_by_text(self, seq: Any) -> sa.ColumnElement[bool]:
@@ -177,7 +176,7 @@ class _Search:
         assert self._match is not None
         if self._dialect == "sqlite":
             return sa.cast(seq.in_(sa.select(key).select_from(version_words).where(self._match)), sa.Boolean)
-        return sa.exists(sa.select(sa.literal(1)).select_from(version_words).where(key == seq, self._match))
+        return looked_up(self._match, key == seq)
 
 
 def _beyond(key: Sequence[Any], position: Key, *, descending: bool) -> sa.ColumnElement[bool]:

@@ -173,7 +173,7 @@ def position(row: dict[str, Any], ordering: Ordering) -> tuple[Any, ...] | None:
     """The key of a version in an order, None if it is not in it."""
     number = (row["major"], row["minor"], row["patch"])
     if ordering.metric is not None:
-        value = row["metrics"].get(ordering.metric)
+        value: float | None = row["metrics"].get(ordering.metric)
         return None if value is None else (value, row["seq"])
     keys: dict[str, tuple[Any, ...]] = {
         "version": (*number, row["seq"]),
