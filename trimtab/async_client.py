@@ -1,6 +1,7 @@
 """The SDK, asynchronous: the same methods as `Client`, awaited."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
@@ -9,7 +10,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from trimtab import calls
-from trimtab.calls import Call
+from trimtab.calls import Call, Upload
 from trimtab.deployment_wait import DeploymentWait
 from trimtab.errors import Unavailable
 from trimtab.event_stream import EventReader, ServerEvent
@@ -19,11 +20,11 @@ from trimtab.surface import (
     answer_of,
     authorization,
     base_url,
-    redirected,
     refusal,
     unreachable,
     uses_proxies,
 )
+from trimtab.uploading import Uploader
 
 T = TypeVar("T")
 
@@ -60,20 +61,31 @@ class AsyncClient(Surface[Awaitable[Any]]):
 
     async def send(self, call: Call) -> Any:
         """Send any call; the JSON of its answer (text where it is not JSON, None where it is empty)."""
-        url = await self._upload_url(call) if call.files else call.path
-        with ExitStack() as stack:
-            files = [("model", (name, stack.enter_context(path.open("rb")))) for name, path in call.files]
-            return answer_of(
-                await self._request(
-                    call.method,
-                    url,
-                    params=dict(call.query),
-                    headers=dict(call.headers),
-                    json=call.body,
-                    data=dict(call.form) or None,
-                    files=files or None,
-                )
+        if call.upload is not None:
+            return await self._register(call.upload)
+        return answer_of(
+            await self._request(
+                call.method, call.path, params=dict(call.query), headers=dict(call.headers), json=call.body
             )
+        )
+
+    async def _register(self, upload: Upload) -> Any:
+        """Upload in a thread, with a connection of its own; cancelled, the thread ends at its next block."""
+        stop = threading.Event()
+
+        def run() -> Any:
+            with httpx.Client(
+                base_url=self.url,
+                headers=self._http.headers,
+                timeout=self._http.timeout,
+                trust_env=uses_proxies(self.url),
+            ) as http:
+                return Uploader(http, self.url, upload, stop).run()
+
+        try:
+            return await asyncio.to_thread(run)
+        finally:
+            stop.set()
 
     async def follow(self, plan: Generator[Call, Any, Any]) -> Any:
         """What `plan`, run in a thread, returns: it yields call after call, and gets the answer of each."""
@@ -92,10 +104,19 @@ class AsyncClient(Surface[Awaitable[Any]]):
             ready = await asyncio.to_thread(lambda: stack.enter_context(prepare()))
             return await send(ready)
 
-    async def _upload_url(self, call: Call) -> str:
-        """Where an upload goes: asked for without the body, since the gateway only says who takes it (307)."""
-        answer = await self._request(call.method, call.path, content=b"")
-        return redirected(self.url, answer) or call.path
+    async def over_http(self, work: Callable[[httpx.Client], Any]) -> Any:
+        """What `work`, run in a thread, returns; it gets a connection of its own."""
+
+        def run() -> Any:
+            with httpx.Client(
+                base_url=self.url,
+                headers=self._http.headers,
+                timeout=self._http.timeout,
+                trust_env=uses_proxies(self.url),
+            ) as http:
+                return work(http)
+
+        return await asyncio.to_thread(run)
 
     async def _request(self, method: str, url: str, **options: Any) -> httpx.Response:
         try:

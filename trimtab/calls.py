@@ -3,9 +3,8 @@
 Path parts are percent-encoded here, so an id can never become another route.
 """
 
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,16 +17,29 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Upload:
+    """A version to register: (name in it, path) of its files, and what is said about it.
+
+    `direct` sends the files straight to S3, where the registry keeps its artifacts there. `on_progress` is called with
+    (bytes sent, bytes to send), by another thread in `AsyncClient`.
+    """
+
+    files: Sequence[tuple[str, Path]]
+    metadata: Mapping[str, Any]
+    direct: bool = False
+    on_progress: Callable[[int, int], None] | None = None
+
+
+@dataclass(frozen=True)
 class Call:
-    """One HTTP request. `files` are (name, path) pairs of a multipart body beside `form`."""
+    """One HTTP request, or, with `upload`, the several that register a version."""
 
     method: str
     path: str
     body: Any = None
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    form: Mapping[str, str] = field(default_factory=dict)
-    files: Sequence[tuple[str, Path]] = ()
+    upload: Upload | None = None
 
 
 def get(path: str, **query: str | int | None) -> Call:
@@ -133,26 +145,27 @@ def archive(model_id: str, version: str, comment: str = "") -> Call:
     return post(f"/mlops/models/{part(model_id)}/{part(version)}/archive", {"comment": comment})
 
 
-def register_model(path: str | Path, metadata: Mapping[str, Any]) -> Call:
-    """`POST /mlops/models`: a file, or every file of a folder, with `metadata` as a form field.
+def register_model(
+    path: str | Path,
+    metadata: Mapping[str, Any],
+    *,
+    direct: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Call:
+    """Register the file at `path`, or every file of that folder, as a version that `metadata` tell about.
 
     Raises `InvalidInput` for a path that is not there or holds no file.
     """
     root = Path(path)
     if root.is_file():
-        found = {root.name: root}
+        found = [(root.name, root)]
     elif root.is_dir():
-        found = {str(file.relative_to(root)): file for file in sorted(root.rglob("*")) if file.is_file()}
+        found = [(file.relative_to(root).as_posix(), file) for file in sorted(root.rglob("*")) if file.is_file()]
     else:
         raise InvalidInput(f"there is no file or folder {root}")
     if not found:
         raise InvalidInput(f"the folder {root} holds no file")
-    return Call(
-        "POST",
-        "/mlops/models",
-        form={"metadata": json.dumps(dict(metadata))},
-        files=list(found.items()),
-    )
+    return Call("POST", "/mlops/models", upload=Upload(found, dict(metadata), direct, on_progress))
 
 
 # deployment -------------------------------------------------------------------------------------------------------

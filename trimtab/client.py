@@ -8,7 +8,7 @@ with Client() as client:
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -25,11 +25,11 @@ from trimtab.surface import (
     answer_of,
     authorization,
     base_url,
-    redirected,
     refusal,
     unreachable,
     uses_proxies,
 )
+from trimtab.uploading import Uploader
 
 T = TypeVar("T")
 
@@ -66,20 +66,11 @@ class Client(Surface[Any]):
 
     def send(self, call: Call) -> Any:
         """Send any call; the JSON of its answer (text where it is not JSON, None where it is empty)."""
-        url = self._upload_url(call) if call.files else call.path
-        with ExitStack() as stack:
-            files = [("model", (name, stack.enter_context(path.open("rb")))) for name, path in call.files]
-            return answer_of(
-                self._request(
-                    call.method,
-                    url,
-                    params=dict(call.query),
-                    headers=dict(call.headers),
-                    json=call.body,
-                    data=dict(call.form) or None,
-                    files=files or None,
-                )
-            )
+        if call.upload is not None:
+            return Uploader(self._http, self.url, call.upload).run()
+        return answer_of(
+            self._request(call.method, call.path, params=dict(call.query), headers=dict(call.headers), json=call.body)
+        )
 
     def follow(self, plan: Generator[Call, Any, Any]) -> Any:
         """What `plan` returns: it yields call after call, and gets the answer of each."""
@@ -95,10 +86,9 @@ class Client(Surface[Any]):
         with prepare() as ready:
             return send(ready)
 
-    def _upload_url(self, call: Call) -> str:
-        """Where an upload goes: asked for without the body, since the gateway only says who takes it (307)."""
-        answer = self._request(call.method, call.path, content=b"")
-        return redirected(self.url, answer) or call.path
+    def over_http(self, work: Callable[[httpx.Client], Any]) -> Any:
+        """What `work` returns; it gets the connection."""
+        return work(self._http)
 
     def _request(self, method: str, url: str, **options: Any) -> httpx.Response:
         try:

@@ -1,4 +1,4 @@
-"""Pass a request's body on to blocking code: large blocks, in order, two at most in memory, beside the event loop."""
+"""Pass a request's body on to blocking code: in order, beside the event loop, two blocks at most in memory."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -20,7 +20,7 @@ class SenderGone(Unavailable):
 async def pour(
     body: AsyncIterator[bytes], sink: Callable[[bytes], object], *, max_bytes: int, idle_seconds: float, limit: str
 ) -> int:
-    """Call `sink` with the whole body, block by block, in a thread; returns how many bytes that were.
+    """Call `sink` with the whole body, piece by piece, in a thread; returns how many bytes that were.
 
     While one block is in the thread the next is received. What came before a cut has gone to `sink` too, and whatever
     ends this, `sink` is not running any more. Raises `TooLarge` past `max_bytes`, naming the setting `limit`,
@@ -69,7 +69,11 @@ async def pour(
 
 
 def _in_thread(sink: Callable[[bytes], object], chunks: list[bytes]) -> "asyncio.Future[object]":
-    return asyncio.ensure_future(asyncio.to_thread(lambda: sink(b"".join(chunks))))
+    def run() -> None:
+        for chunk in chunks:
+            sink(chunk)
+
+    return asyncio.ensure_future(asyncio.to_thread(run))
 
 
 async def _ended(writing: "asyncio.Future[object]") -> None:

@@ -151,14 +151,14 @@ class Partial:
         try:
             write_all(self._file, data)
         except OSError as error:
+            self.received = os.fstat(self._file.fileno()).st_size
             if error.errno not in FULL:
                 raise
             raise NoRoom(
                 f"the registry's disk is full ({error.strerror}): free space below {self.path.parents[1]}, then go on; "
                 "what has come is kept"
             ) from error
-        finally:
-            self.received = os.fstat(self._file.fileno()).st_size
+        self.received += len(data)
         self._digest.update(data)
         self._digested = self.received
 

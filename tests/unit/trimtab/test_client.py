@@ -1,5 +1,6 @@
 """The two clients: the same surface, readable errors, ids that can't become other routes."""
 
+import hashlib
 import inspect
 import json
 import threading
@@ -123,38 +124,38 @@ def test_an_id_that_would_vanish_from_the_path_is_refused(model_id: str) -> None
         calls.model(model_id)
 
 
-def test_a_folder_is_uploaded_with_its_relative_names(installation: Installation, tmp_path: Path) -> None:
+def test_a_folder_is_named_with_its_relative_names(tmp_path: Path) -> None:
     (tmp_path / "extra").mkdir()
     (tmp_path / "model.onnx").write_bytes(b"graph")
     (tmp_path / "extra" / "notes.txt").write_bytes(b"notes")
-    installation.answer("POST", "/mlops/models", {"version": "1.0.0"}, status=201)
-    with Client(installation.url) as client:
-        client.register_model(tmp_path, model_id="m", metrics={"accuracy": 0.9})
-    body = installation.asked[-1].body
-    assert b'filename="model.onnx"' in body
-    assert b'filename="extra/notes.txt"' in body
-    assert b'{"model_id": "m", "metrics": {"accuracy": 0.9}}' in body
+    upload = calls.register_model(tmp_path, {"model_id": "m"}).upload
+    assert upload is not None
+    assert [name for name, _ in upload.files] == ["extra/notes.txt", "model.onnx"]
+    [only] = calls.register_model(tmp_path / "model.onnx", {}).upload.files  # type: ignore[union-attr]
+    assert only == ("model.onnx", tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("use_async", [False, True])
-async def test_an_upload_goes_where_the_gateway_says_with_the_key(
-    installation: Installation, tmp_path: Path, use_async: bool
-) -> None:
+async def test_an_upload_goes_where_the_gateway_says_with_the_key(tmp_path: Path, use_async: bool) -> None:
     (tmp_path / "model.onnx").write_bytes(b"graph")
-    installation.answer("POST", "/registry/models", {"version": "1.0.0"}, status=201)
-    installation.answer("POST", "/mlops/models", {}, status=307)
-    installation.locations["/mlops/models"] = f"{installation.url}/registry/models"
-    if use_async:
-        async with AsyncClient(installation.url, api_key="tt_3") as client:
-            found = await client.register_model(tmp_path, model_id="m")
-    else:
-        with Client(installation.url, api_key="tt_3") as client:
-            found = client.register_model(tmp_path, model_id="m")
+    with running() as gateway, running() as registry:
+        gateway.answer("POST", "/mlops/models", {}, status=307)
+        gateway.locations["/mlops/models"] = f"{registry.url}/behind/mlops/models"
+        registry.answer("POST", "/behind/mlops/models", {"version": "1.0.0"}, status=201)
+        if use_async:
+            async with AsyncClient(gateway.url, api_key="tt_3") as twin:
+                found = await twin.register_model(tmp_path, model_id="m")
+        else:
+            with Client(gateway.url, api_key="tt_3") as client:
+                found = client.register_model(tmp_path, model_id="m")
+        [asked], [sent] = gateway.asked, registry.asked
     assert found == {"version": "1.0.0"}
-    asked, sent = installation.asked
     assert asked.body == b""
     assert sent.headers["Authorization"] == "Bearer tt_3"
-    assert b"graph" in sent.body
+    assert sent.document == {
+        "metadata": {"model_id": "m"},
+        "files": [{"path": "model.onnx", "size": 5, "sha256": hashlib.sha256(b"graph").hexdigest()}],
+    }
 
 
 def test_an_upload_is_never_sent_to_another_host(installation: Installation, tmp_path: Path) -> None:

@@ -1,0 +1,172 @@
+"""Sends a version: the digests first, then only the bytes that the registry lacks, then the version that names them.
+
+A broken connection is gone on with where it broke off, a few times in a row. Blocking; no file is held in memory.
+"""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from trimtab.calls import Upload
+from trimtab.direct_upload import send_parts
+from trimtab.errors import Conflict, IntegrityFailed, InvalidInput, NoRoom, TrimtabError, Unavailable
+from trimtab.surface import answer_of, redirected, unreachable
+
+MODELS = "/mlops/models"
+PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Between tries that get no further; after the last it is given up."""
+BLOCK_BYTES = 256 << 10
+CHECK_SECONDS = 900.0
+"""How long the registry may take to check what it has: it may read every byte, and opens the graph."""
+
+
+class Uploader:
+    """One upload over `http`, a client of `url` that shows the key. Setting `stop` ends it from another thread."""
+
+    def __init__(self, http: httpx.Client, url: str, upload: Upload, stop: threading.Event | None = None) -> None:
+        self.http = http
+        self.upload = upload
+        self.stop = stop or threading.Event()
+        self._url = url
+        self._done_bytes = 0
+        self._total_bytes = 0
+        self._begun_anew: set[str] = set()
+
+    def run(self) -> Any:
+        """Register the version: its document. Raises an error of `trimtab.errors`."""
+        registry = self._registry()
+        files = [self._named(name, path) for name, path in self.upload.files]
+        document = {"metadata": dict(self.upload.metadata), "files": files}
+        paths = {file["sha256"]: path for file, (_, path) in zip(files, self.upload.files, strict=True)}
+        pauses = iter(PAUSES_SECONDS)
+        while True:
+            try:
+                return self.ask("POST", f"{registry}{MODELS}", json=document, timeout=CHECK_SECONDS)
+            except Conflict as error:
+                if error.facts.get("code") != "missing-blobs":
+                    raise
+                self._pause(next(pauses, None), error)
+                missing = {blob["sha256"]: blob for blob in error.facts["missing"]}
+            except NoRoom:
+                raise
+            except Unavailable as error:  # among others: what was sent is being collected as garbage this moment
+                self._pause(next(pauses, None), error)
+                continue
+            self._total_bytes = sum(blob["size"] for blob in missing.values())
+            self._done_bytes = 0
+            for sha256, blob in missing.items():
+                self._send(f"{registry}/mlops/blobs/{sha256}", paths[sha256], blob["size"], blob["received"])
+                self._done_bytes += blob["size"]
+
+    def ask(self, method: str, url: str, **options: Any) -> Any:
+        """The answer's JSON. Raises an error of `trimtab.errors`."""
+        return answer_of(self._request(method, url, **options))
+
+    def blocks(self, path: Path, offset: int, size: int) -> Iterator[bytes]:
+        """`size` bytes of a file from `offset` on."""
+        with path.open("rb", buffering=0) as file:
+            file.seek(offset)
+            while size:
+                block = file.read(min(BLOCK_BYTES, size))
+                if not block:
+                    raise InvalidInput(f"{path} became shorter while it was sent: register it once more")
+                if self.stop.is_set():
+                    raise Unavailable("the upload was stopped; registering once more goes on with it")
+                yield block
+                size -= len(block)
+
+    def tell(self, sent_bytes: int) -> None:
+        """So many bytes of the present file are on their way."""
+        if self.upload.on_progress is not None:
+            self.upload.on_progress(self._done_bytes + sent_bytes, self._total_bytes)
+
+    def _send(self, url: str, path: Path, size: int, offset: int) -> None:
+        if self.upload.direct and size and send_parts(self, url, path, size):
+            return
+        pauses, furthest = iter(PAUSES_SECONDS), offset
+        while True:
+            try:
+                if self._put(url, path, size, offset):
+                    return
+                offset = size  # it came, and the registry says that it is not all: ask how far it is
+            except IntegrityFailed:
+                if url in self._begun_anew:
+                    raise IntegrityFailed(f"{path} changes while it is sent: register it once more") from None
+                self._begun_anew.add(url)
+                offset = 0
+                continue
+            except Conflict as error:
+                if error.facts.get("code") not in ("wrong-offset", "being-written"):
+                    raise
+                self._pause(next(pauses, None), error)
+            except NoRoom:
+                raise
+            except Unavailable as error:
+                self._pause(next(pauses, None), error)
+            offset, complete = self._received(url, offset)
+            if complete:
+                return
+            if offset > furthest:
+                furthest, pauses = offset, iter(PAUSES_SECONDS)
+
+    def _put(self, url: str, path: Path, size: int, offset: int) -> bool:
+        """Send a file from `offset` on; whether it is complete now."""
+
+        def told() -> Iterator[bytes]:
+            sent = offset
+            for block in self.blocks(path, offset, size - offset):
+                yield block
+                sent += len(block)
+                self.tell(sent)
+
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(size - offset),
+            "Upload-Offset": str(offset),
+            "Upload-Length": str(size),
+        }
+        return bool(self.ask("PUT", url, content=told(), headers=headers, timeout=CHECK_SECONDS)["complete"])
+
+    def _received(self, url: str, otherwise: int) -> tuple[int, bool]:
+        """How much of a blob has come, and whether that is all; `otherwise` when the registry does not say now."""
+        try:
+            answer = self._request("HEAD", url)
+        except Unavailable:
+            return otherwise, False
+        if answer.status_code != 200:
+            return otherwise, False
+        return int(answer.headers["upload-offset"]), answer.headers["upload-complete"] == "?1"
+
+    def _registry(self) -> str:
+        """Where uploads go: asked for without a body, since the gateway only says who takes them (307)."""
+        target = redirected(self._url, self._request("POST", MODELS, content=b""))
+        if target is None:
+            return self._url.rstrip("/")
+        if not target.endswith(MODELS):
+            raise Unavailable(f"{self._url} sends uploads to {target}, which is no registry: give its url")
+        return target.removesuffix(MODELS)
+
+    def _named(self, name: str, path: Path) -> dict[str, Any]:
+        digest, size = hashlib.sha256(), 0
+        buffer = bytearray(1 << 20)
+        with path.open("rb", buffering=0) as file:
+            while count := file.readinto(buffer):
+                if self.stop.is_set():
+                    raise Unavailable("the upload was stopped before anything was sent")
+                digest.update(memoryview(buffer)[:count])
+                size += count
+        return {"path": name, "size": size, "sha256": digest.hexdigest()}
+
+    def _pause(self, seconds: float | None, error: TrimtabError) -> None:
+        if seconds is None or self.stop.wait(seconds):
+            raise error
+
+    def _request(self, method: str, url: str, **options: Any) -> httpx.Response:
+        try:
+            return self.http.request(method, url, **options)
+        except httpx.HTTPError as error:
+            raise unreachable(self._url, error) from error
