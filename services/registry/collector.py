@@ -48,8 +48,9 @@ T = TypeVar("T")
 
 LEASE = "garbage"
 LEASE_SECONDS = 120.0
-CLAIM_SECONDS = 600.0
-"""After this long a claim counts as that of a dead process. Removing takes less than half of it, or is given up."""
+CLAIM_SECONDS = 300.0
+"""After this long a claim counts as that of a dead process. No removal begins when half of it is over, and the store's
+own time limits end the last one before the whole is."""
 PAGE = 1_000
 BATCH = 100
 """Claims of one transaction."""
@@ -333,6 +334,7 @@ class Collector:
             )
         )
         report.spared += len(sizes) - len(claimed)
+        failpoint("collector-claimed")
         for key in claimed:
             if time.monotonic() > deadline:
                 raise Unavailable("removing garbage takes too long: the store is slow; the next pass goes on")

@@ -45,7 +45,7 @@ class ModelPage(Document):
 
 
 class VersionDocument(Document):
-    """Everything known about one version."""
+    """Everything known about one version. With `bytes_dropped_at` its files were given up by the retention policy."""
 
     model_id: Name
     model_name: str
@@ -72,6 +72,7 @@ class VersionDocument(Document):
     created_at: UtcTime
     registered_at: UtcTime
     registered_by: str
+    bytes_dropped_at: UtcTime | None
 
 
 class Refusal(Document):
@@ -181,6 +182,7 @@ def version_document(row: sa.Row[Any], aliases: Sequence[str] = ()) -> VersionDo
         created_at=manifest.created_at,
         registered_at=time_of(row.registered_at),
         registered_by=row.registered_by,
+        bytes_dropped_at=time_of(row.bytes_dropped_at) if row.bytes_dropped_at is not None else None,
     )
 
 
