@@ -29,6 +29,10 @@ from services.loop.tables import Cycle
 
 log = get_logger(__name__)
 
+_STAGES = ("staging", "production")
+_REJECTED = "rejections"
+"""The registry's name of the gate that only those who rejected a version can open."""
+
 
 class Driver:
     """Moves cycles along. One `tick` looks at each open cycle once."""
@@ -169,6 +173,8 @@ class Driver:
             await self._find_base(cycle)
             return
         challenger = cycle.challenger_version
+        if not await self._passes_gates(cycle, challenger):
+            return
         await self._peers.promote(
             cycle.model_id, challenger, "staging", _reason(cycle), f"{cycle.cycle_id}-staging", cycle.cause
         )
@@ -190,6 +196,29 @@ class Driver:
             deployment_revision=revision,
             traffic_before=json.dumps({version: [t.requests, t.errors] for version, t in before.items()}),
         )
+
+    async def _passes_gates(self, cycle: Cycle, challenger: str) -> bool:
+        """Whether the registry's policy lets the challenger go all the way; if not yet, people are asked, once.
+
+        It gets no traffic before it may go to production: else every cycle would end with a rollback. Raises `Refused`
+        when somebody rejected it, or `loop_approval_seconds` are over.
+        """
+        found = {stage: await self._peers.unmet_gates(cycle.model_id, challenger, stage) for stage in _STAGES}
+        unmet = {stage: gates for stage, gates in found.items() if gates}
+        if not unmet:
+            return True
+        why = "; ".join(f"before {stage}: {says}" for stage, gates in unmet.items() for says in gates.values())
+        if any(_REJECTED in gates for gates in unmet.values()):
+            raise Refused(f"{challenger} was rejected: {why}")
+        if _age(cycle) > self._settings.loop_approval_seconds:
+            waited = self._settings.loop_approval_seconds
+            raise Refused(f"{challenger} did not pass the policy's gates within {waited:.0f} s: {why}")
+        for stage in unmet:
+            key = f"{cycle.cycle_id}-ask-{stage}"
+            await self._peers.ask_approval(cycle.model_id, challenger, stage, _reason(cycle), key, cycle.cause)
+        log.info("cycle_waits_for_gates", cycle_id=cycle.cycle_id, version=challenger, unmet=why)
+        self._leave_alone(cycle, polling_pause_seconds(_age(cycle), self._settings.loop_tick_seconds))
+        return False
 
     async def _find_base(self, cycle: Cycle) -> None:
         """Remember the revision that the canary replaces, if the champion still has the most traffic."""

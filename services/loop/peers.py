@@ -69,6 +69,20 @@ class Peers:
         url = f"{self._registry}/mlops/models/{model_id}/{version}/promote"
         await self._post(url, {"stage": stage, "comment": comment}, key, cause)
 
+    async def unmet_gates(self, model_id: str, version: str, stage: str) -> dict[str, str]:
+        """The gates of the model's policy that still stand between a version and a stage: name -> sentence."""
+        found = await self._send(
+            "GET", f"{self._registry}/mlops/models/{model_id}/{version}/gates", params={"stage": stage}
+        )
+        return {str(gate["gate"]): str(gate["says"]) for gate in found["gates"] if not gate["met"]}
+
+    async def ask_approval(
+        self, model_id: str, version: str, stage: str, comment: str, key: str, cause: Envelope | None
+    ) -> None:
+        """Ask people to let a version into `stage`; the registry tells them."""
+        url = f"{self._registry}/mlops/models/{model_id}/{version}/approvals"
+        await self._post(url, {"stage": stage, "decision": "ask", "comment": comment}, key, cause)
+
     async def deployment(self, model_id: str) -> DeploymentWanted:
         """What the registry wants to be served now."""
         found = await self._send("GET", f"{self._registry}/mlops/deployments/{model_id}")
@@ -122,8 +136,16 @@ class Peers:
         if response.status_code == 412:
             raise Outdated(f"{url} answered 412: {response.text[:300]}")
         if response.status_code >= 400:
-            raise Refused(f"{url} answered {response.status_code}: {response.text[:300]}")
+            raise Refused(f"{url} answered {response.status_code}: {_said(response)}")
         document = response.json()
         if not isinstance(document, dict):
             raise InvalidInput(f"{url} did not answer with an object")
         return document
+
+
+def _said(response: httpx.Response) -> str:
+    """The sentence of a problem document, or the beginning of what else was answered."""
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:300]

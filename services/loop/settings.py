@@ -24,6 +24,8 @@ class LoopSettings(Settings):
     """How long to wait for a training job; then it is cancelled."""
     loop_register_seconds: float = Field(default=600.0, gt=0)
     """How long to wait for the registry to register a trained challenger."""
+    loop_approval_seconds: float = Field(default=604_800.0, gt=0)
+    """How long a proved challenger may wait for the gates of the model's policy, approvals among them."""
     loop_canary_percent: float = Field(default=20.0, gt=0, lt=100)
     """Share of the traffic that the canary gets."""
     loop_canary_seconds: float = Field(default=60.0, ge=0)

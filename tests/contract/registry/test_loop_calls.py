@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from schemas.events import ApprovalDecided, Decision
 from services.loop.peers import Outdated, Peers, Refused
 from services.loop.settings import LoopSettings
 from tests.contract.registry.conftest import Registry
@@ -54,3 +55,23 @@ async def test_another_refusal_is_not_a_newer_deployment(registry: Registry, pee
     with pytest.raises(Refused) as refused:
         await peers.deploy(MODEL, draft, replaces=1, canary=20, reason="r", key="k", cause=None)
     assert not isinstance(refused.value, Outdated)
+
+
+async def test_the_gates_of_a_policy_are_asked_for_and_told_in_words(registry: Registry, peers: Peers) -> None:
+    version = await registry.version(0, "staging")
+    rule = {"production": {"required_checks": ["bias"], "approvals": 1}}
+    assert (await registry.client.put(f"/mlops/models/{MODEL}/policy", json=rule)).status_code == 200
+    assert await peers.unmet_gates(MODEL, version, "staging") == {}
+    unmet = await peers.unmet_gates(MODEL, version, "production")
+    assert list(unmet) == ["approvals", "check bias"]
+    with pytest.raises(Refused) as refused:
+        await peers.promote(MODEL, version, "production", "the loop's c", "c-production", None)
+    for sentence in unmet.values():
+        assert sentence in refused.value.detail
+    for _ in range(2):
+        await peers.ask_approval(MODEL, version, "production", "the loop's c", "c-ask-production", None)
+    assert [event.decision for event in await registry.events(ApprovalDecided)] == [Decision.ASK]
+    await registry.client.post(
+        f"/mlops/models/{MODEL}/{version}/approvals", json={"stage": "production", "decision": "reject"}
+    )
+    assert "rejections" in await peers.unmet_gates(MODEL, version, "production"), "the name that the driver knows"

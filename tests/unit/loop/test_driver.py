@@ -84,6 +84,16 @@ class Neighbours(Peers):
         self.promoted: list[tuple[str, str]] = []
         self.refuses: set[str] = set()
         self.exports = 0
+        self.unmet: dict[str, dict[str, str]] = {}
+        self.asked: list[tuple[str, str, str]] = []
+
+    async def unmet_gates(self, model_id: str, version: str, stage: str) -> dict[str, str]:
+        return self.unmet.get(stage, {})
+
+    async def ask_approval(
+        self, model_id: str, version: str, stage: str, comment: str, key: str, cause: Envelope | None
+    ) -> None:
+        self.asked.append((version, stage, key))
 
     async def deployment(self, model_id: str) -> DeploymentWanted:
         return self.present
@@ -113,6 +123,8 @@ class Neighbours(Peers):
     async def promote(
         self, model_id: str, version: str, stage: str, comment: str, key: str, cause: Envelope | None
     ) -> None:
+        if stage in self.refuses:
+            raise Refused(f"{version} cannot move to {stage} yet")
         self.promoted.append((version, stage))
 
     async def labelled_rows(
@@ -382,6 +394,64 @@ async def test_a_refused_canary_that_never_served_has_failed(make: Make) -> None
     stage.peers.refuses = {CHALLENGER}
     await stage.ticks(2)
     assert (await stage.cycle()).step is LoopStep.FAILED
+
+
+# the registry's policy --------------------------------------------------------------------------------------------
+
+
+async def test_a_challenger_gets_no_traffic_before_its_gates_are_met(make: Make) -> None:
+    stage = make(loop_tick_seconds=0.001)
+    cycle = await stage.at(*TO_PROVING, challenger_version=CHALLENGER)
+    stage.peers.unmet = {"production": {"approvals": "1 approval is needed, none were given"}}
+    await stage.ticks(2)
+    assert (await stage.cycle()).step is LoopStep.PROVING
+    assert stage.peers.asked == [(CHALLENGER, "production", f"{cycle.cycle_id}-ask-production")]
+    assert (stage.peers.promoted, stage.peers.present.revision) == ([], 1)
+    await stage.ticks(5)
+    assert len(set(stage.peers.asked)) == 1, "asked under one Idempotency-Key, however often it looks"
+    stage.peers.unmet = {}
+    await Driver(stage.settings, stage.work, stage.peers).tick()
+    assert (await stage.cycle()).step is LoopStep.CANARY
+
+
+async def test_gates_that_stay_unmet_are_not_looked_at_all_the_time(make: Make) -> None:
+    stage = make(loop_approval_seconds=10_000)
+    await stage.at(*TO_PROVING, challenger_version=CHALLENGER)
+    stage.peers.unmet = {"staging": {"check bias": "the check bias has no result yet"}}
+    await stage.older(1000)
+    await stage.ticks(100)
+    assert len(stage.peers.asked) == 1, "a tenth of the wait so far passes before the next look"
+
+
+@pytest.mark.parametrize(
+    ("gate", "seconds", "says"),
+    [("rejections", 0, "was rejected"), ("approvals", 61, "did not pass the policy's gates within 60 s")],
+)
+async def test_a_challenger_that_is_not_let_through_ends_the_cycle(
+    make: Make, gate: str, seconds: int, says: str
+) -> None:
+    stage = make(loop_approval_seconds=60, loop_cooldown_seconds=100)
+    await stage.at(*TO_PROVING, challenger_version=CHALLENGER)
+    stage.peers.unmet = {"production": {gate: "bob says no"}}
+    await stage.older(seconds)
+    await stage.ticks(2)
+    assert (await stage.cycle()).step is LoopStep.FAILED
+    assert says in await stage.explanation()
+    assert "bob says no" in await stage.explanation()
+    assert (stage.peers.promoted, stage.peers.present.revision) == ([], 1)
+    assert await stage.cooldown_seconds() > 90, "the next cycle does not follow at once"
+
+
+async def test_a_gate_that_closes_during_the_rollout_brings_the_champion_back(make: Make) -> None:
+    stage = make(loop_cooldown_seconds=100)
+    await stage.at_rollout()
+    await stage.converge()
+    stage.peers.refuses = {"production"}
+    await stage.ticks(3)
+    assert (await stage.cycle()).step is LoopStep.ROLLED_BACK
+    assert "cannot move to production yet" in await stage.explanation()
+    assert [route.version for route in stage.peers.present.routes] == [CHAMPION]
+    assert await stage.cooldown_seconds() > 90
 
 
 # limits -----------------------------------------------------------------------------------------------------------
