@@ -80,6 +80,7 @@ versions = sa.Table(
     sa.Index("versions_registered", "registered_at", "seq"),
     sa.Index("versions_job", "job_id"),
     sa.Index("versions_experiment", "experiment_id"),
+    sa.Index("versions_parent", "model_id", "parent_version"),
     sa.Index("versions_dataset", "dataset_digest", postgresql_using="hash"),
     sa.Index("versions_artifact", "artifact"),
     sa.Index(

@@ -184,6 +184,7 @@ def _create_search_indexes(connection: sa.Connection) -> None:
     op.create_index("versions_registered", "versions", ["registered_at", "seq"])
     op.create_index("versions_job", "versions", ["job_id"])
     op.create_index("versions_experiment", "versions", ["experiment_id"])
+    op.create_index("versions_parent", "versions", ["model_id", "parent_version"])
     op.create_index("versions_dataset", "versions", ["dataset_digest"], postgresql_using="hash")
     if connection.dialect.name == "sqlite":
         op.create_index("versions_facts", "versions", FACTS)
