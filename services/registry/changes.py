@@ -54,7 +54,10 @@ def _interface(parent: Manifest, child: Manifest) -> list[str]:
 
 
 def _values(what: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    differing = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
+    both = before.keys() & after.keys()
+    differing = [
+        name for name in sorted(before.keys() | after.keys()) if name not in both or before[name] != after[name]
+    ]
     if not differing:
         return []
     told = [f"{name} {_text(before, name)} -> {_text(after, name)}" for name in differing[:MOST_ITEMS]]
