@@ -18,6 +18,7 @@ from schemas.events import ModelRegistered
 from services.kernel.artifacts import blob_key
 from services.kernel.auth import Principal
 from services.kernel.errors import Unavailable
+from services.registry.blobs import NamedBlob, within_reach
 from services.registry.model import parse_version
 from services.registry.settings import RegistrySettings
 from tests.contract.registry.conftest import Registry
@@ -292,6 +293,28 @@ class TestPieces:
         assert await progress(registry, data) == (0, False)
         assert (await put(registry, data, 0, 1000)).status_code == 200
         assert (await put(registry, data, 1000)).status_code == 201
+
+    async def test_a_digest_alone_gives_nobody_anothers_file(self, registry: Registry) -> None:
+        """A key that is bound to some models names what it has sent, or what these models hold."""
+        assert (await registry.register("secret-1")).status_code == 201
+        parts = registry.service.state["parts"]
+        blob = NamedBlob(path="model.onnx", size=len(GRAPH), sha256=sha256(GRAPH))
+
+        async def missing(*prefixes: str, name: str = "bound") -> list[NamedBlob]:
+            principal = Principal(name, frozenset(), prefixes)
+            reach = await parts.db.read(lambda connection: within_reach(connection, principal, [blob.sha256]))
+            found: list[NamedBlob] = await asyncio.to_thread(parts.blobs.find, principal, [blob], reach)
+            return found
+
+        async def body() -> AsyncIterator[bytes]:
+            yield GRAPH
+
+        assert await missing() == []
+        assert await missing("secret-") == []
+        assert await missing("other-") == [blob]
+        await parts.blobs.receive(Principal("bound", frozenset(), ("other-",)), blob.sha256, 0, blob.size, body(), 30.0)
+        assert await missing("other-") == []
+        assert await missing("other-", name="another") == [blob]
 
     async def test_forgotten_pieces_are_removed(self, registry: Registry) -> None:
         old, young = os.urandom(2000), os.urandom(2000)

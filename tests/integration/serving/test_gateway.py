@@ -192,6 +192,8 @@ async def _tells_who_is_down(site: Site, client: httpx.AsyncClient) -> None:
 async def _redirects_uploads(site: Site, client: httpx.AsyncClient) -> None:
     answer = await client.post(f"{site.url}/mlops/models?x=1", content=b"x" * 200_000)
     assert (answer.status_code, answer.headers["location"]) == (307, f"{PUBLIC_REGISTRY}/mlops/models?x=1")
+    blob = await client.put(f"{site.url}/mlops/blobs/{'0' * 64}", content=b"x" * 200_000)
+    assert (blob.status_code, blob.headers["location"]) == (307, f"{PUBLIC_REGISTRY}/mlops/blobs/{'0' * 64}")
 
 
 async def _does_not_know_the_models_yet(site: Site, client: httpx.AsyncClient) -> None:
