@@ -123,7 +123,7 @@ def put_a_row_everywhere(connection: sa.Connection) -> None:
 
 def contents(settings: LocalSettings) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table of every service."""
-    found = {}
+    found: dict[str, list[tuple[Any, ...]]] = {}
     for service in SERVICES:
         database = Database(settings.database_of(service), service)
 

@@ -43,17 +43,18 @@ def in_order(connection: sa.Connection) -> list[sa.Table]:
     inspector.clear_cache()
     metadata = sa.MetaData()
     order: TopologicalSorter[str] = TopologicalSorter()
-    for name in names(connection):
-        if name == ALEMBIC:
-            continue
-        key = set(inspector.get_pk_constraint(name)["constrained_columns"])
+    found = [name for name in names(connection) if name != ALEMBIC]
+    keys = inspector.get_multi_pk_constraint(filter_names=found)  # all tables in one query: PostgreSQL takes its time
+    foreign = inspector.get_multi_foreign_keys(filter_names=found)
+    for place, described in sorted(inspector.get_multi_columns(filter_names=found).items()):
+        name, key = place[1], set(keys[place]["constrained_columns"])
         columns = [
             sa.Column(column["name"], column["type"], primary_key=column["name"] in key)
-            for column in inspector.get_columns(name)
+            for column in described
             if not column.get("computed")
         ]
         sa.Table(name, metadata, *columns)
-        referred = {str(foreign["referred_table"]) for foreign in inspector.get_foreign_keys(name)}
+        referred = {str(reference["referred_table"]) for reference in foreign[place]}
         order.add(name, *sorted(referred - {name}))
     return [metadata.tables[name] for name in order.static_order()]
 

@@ -106,10 +106,10 @@ async def compare(settings: Settings, partitions: Sequence[PartitionState]) -> d
 
 async def records_after(settings: Settings, starts: Mapping[str, int]) -> AsyncIterator[Record]:
     """Every record of the partitions in `starts` (`topic/partition` -> offset) from there on, up to now."""
+    places = {_tp(settings, name): offset for name, offset in starts.items()}
+    if not places:
+        return
     async with _consumer(settings) as consumer:
-        places = {_tp(settings, name): offset for name, offset in starts.items()}
-        if not places:
-            return
         consumer.assign(list(places))
         first = await consumer.beginning_offsets(list(places))
         ends = await consumer.end_offsets(list(places))
