@@ -117,18 +117,15 @@ def _outputs(card: Card) -> str:
 
 
 def _pairs(values: dict[str, Any], heading: str) -> str:
-    rows = [
-        (line(name), line(value if isinstance(value, str) else json.dumps(value))) for name, value in values.items()
-    ]
+    rows = [(line(name), _plain(value)) for name, value in values.items()]
     return table((heading, "value"), rows) if rows else ""
 
 
 def _history(card: Card) -> str:
-    rows = [
-        (move["at"], f"{move['from_stage'] or 'registered'} → {move['to_stage']}", line(move["actor"]))
-        + (line(move["comment"]),)
-        for move in card["history"]
-    ]
+    rows = []
+    for move in card["history"]:
+        stages = f"{move['from_stage'] or 'registered'} → {move['to_stage']}"
+        rows.append((move["at"], stages, line(move["actor"]), line(move["comment"])))
     return table(("when", "move", "who", "why"), rows) if rows else ""
 
 
@@ -141,11 +138,10 @@ def _approvals(card: Card) -> str:
 
 
 def _checks(card: Card) -> str:
-    rows = [
-        (each["at"], line(each["name"]), "passed" if each["passed"] else "**failed**", line(each["actor"]))
-        + (line(each["detail"]),)
-        for each in card["checks"]
-    ]
+    rows = []
+    for each in card["checks"]:
+        result = "passed" if each["passed"] else "**failed**"
+        rows.append((each["at"], line(each["name"]), result, line(each["actor"]), line(each["detail"])))
     return table(("when", "check", "result", "who", "detail"), rows) if rows else ""
 
 
@@ -188,6 +184,10 @@ def _call(card: Card) -> str:
         f"  -H 'Content-Type: application/json' -d {body}",
         "sh",
     )
+
+
+def _plain(value: Any) -> str:
+    return line(value if isinstance(value, str) else json.dumps(value))
 
 
 def _shape(described: dict[str, Any]) -> str:
