@@ -86,10 +86,12 @@ def check_member(member: zipfile.ZipInfo) -> None:
         raise Refused(f"its member {brief(member.orig_filename)} is none of a Keras model")
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         raise Refused(f"its member {brief(name)} is a link or a special file")
+    if member.compress_type != zipfile.ZIP_STORED or (
+        member.compress_size != member.file_size and not member.flag_bits & 1
+    ):
+        raise Refused(f"its member {brief(name)} is compressed, which Keras never does: save the model again")
     if member.flag_bits & ~0x0808:  # bit 3: sizes follow the data; bit 11: the name is UTF-8
         raise Refused(f"its member {brief(name)} is encrypted or patched")
-    if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
-        raise Refused(f"its member {brief(name)} is compressed, which Keras never does: save the model again")
 
 
 def check_local_header(member: zipfile.ZipInfo, file: IO[bytes]) -> int:
@@ -165,10 +167,17 @@ def check_reference(document: dict[str, Any]) -> None:
     module, name = document.get("module"), document.get("class_name")
     registered, inner = document.get("registered_name"), document.get("config")
     shown = brief(f"{module}.{name}" if module else name)
+    if not isinstance(name, str) or not isinstance(module, str | None):
+        raise Refused(f"it names {shown}, which is no name")
     if name == "function":
-        if module not in _FUNCTION_MODULES or inner not in _FUNCTIONS or registered not in (None, name, inner):
+        if (
+            not isinstance(inner, str)
+            or module not in _FUNCTION_MODULES
+            or inner not in _FUNCTIONS
+            or registered not in (None, name, inner)
+        ):
             raise Refused(f"it names the function {brief(inner)} of {brief(module)}, which is none of a Keras model")
-    elif module is None and "spec_name" not in document and isinstance(name, str) and name in _WITHOUT_MODULE:
+    elif module is None and "spec_name" not in document and name in _WITHOUT_MODULE:
         if registered is not None:
             raise Refused(f"it names {brief(registered)} as {shown}")
     elif module is None and name != "__lambda__":

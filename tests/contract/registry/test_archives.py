@@ -404,7 +404,7 @@ class TestHostile:
             ({"evil__pkl": b"anything"}, "nothing else", 415),
             ({"model__onnx": classifier(1, classes=4).SerializeToString()}, "probabilities", 422),
         ):
-            await self.refused(elsewhere, tar_of(consistent(members, **files)), says, status)  # type: ignore[arg-type]
+            await self.refused(elsewhere, tar_of(consistent(members, **files)), says, status)
         for manifest in ({"model_name": "a\0b"}, {"tags": {"": "x"}}, {"model_type": "x" * 200}):
             answer = await imported(elsewhere, tar_of(consistent(members, manifest=manifest)))
             assert answer.status_code == 422, answer.text
