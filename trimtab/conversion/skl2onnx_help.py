@@ -17,6 +17,8 @@ BOOSTING = {
     "xgboost": ("XGB", "onnxmltools.convert.xgboost.operator_converters.XGBoost"),
     "lightgbm": ("LGBM", "onnxmltools.convert.lightgbm.operator_converters.LightGbm"),
 }
+EXACT = frozenset({"nodes_values", "nodes_hitrates", "class_weights", "target_weights", "base_values"})
+"""Attributes of a tree ensemble that ONNX has in float64 too."""
 KINDS = ("Classifier", "Regressor", "RFClassifier", "RFRegressor")
 
 
@@ -63,10 +65,15 @@ def _take_unknown_categories(node: Any) -> None:
 def _own_conversions() -> dict[Any, Any]:
     registration = need("skl2onnx.common._registration")
     ensemble = need("sklearn.ensemble")
+    forest = need("skl2onnx.operator_converters.random_forest")
     imputer = need("sklearn.impute").SimpleImputer
-    own: dict[Any, Any] = {imputer: _imputer_in_float64(registration.get_converter("SklearnSimpleImputer"))}
-    for kind in (ensemble.HistGradientBoostingClassifier, ensemble.HistGradientBoostingRegressor):
-        own[kind] = _with_whole_numbers(registration.get_converter(f"Sklearn{kind.__name__}"))
+    classifier = forest.convert_sklearn_random_forest_classifier
+    regressor = forest.convert_sklearn_random_forest_regressor_converter
+    own: dict[Any, Any] = {
+        imputer: _imputer_in_float64(registration.get_converter("SklearnSimpleImputer")),
+        ensemble.HistGradientBoostingClassifier: _with_exact_trees(classifier, op_version=3),
+        ensemble.HistGradientBoostingRegressor: _with_exact_trees(regressor, op_version=3),
+    }
     return own
 
 
@@ -93,21 +100,41 @@ def _imputer_in_float64(convert: Any) -> Any:
     return convert_imputer
 
 
-def _with_whole_numbers(convert: Any) -> Any:
-    """skl2onnx mixes booleans into lists of integers, which protobuf 7 refuses."""
-    return lambda scope, operator, container: convert(scope, operator, _WholeNumbers(container))
+def _with_exact_trees(convert: Any, **exactly: Any) -> Any:
+    """`convert`, told `exactly`, whose trees compare in float64 where the input is float64.
+
+    Its own are rounded to float32, and a value of the training rows, or one between two of them, may then be on the
+    other side. Also, skl2onnx mixes booleans into lists of integers, which protobuf 7 refuses.
+    """
+
+    def convert_trees(scope: Any, operator: Any, container: Any) -> None:
+        types = need("skl2onnx.common.data_types")
+        is_wide = isinstance(operator.inputs[0].type, types.DoubleTensorType)
+        convert(scope, operator, _Trees(container, is_wide), **(exactly if is_wide else {}))
+
+    return convert_trees
 
 
-class _WholeNumbers:
-    def __init__(self, container: Any) -> None:
+class _Trees:
+    """A container of nodes that mends the attributes of tree ensembles on their way in."""
+
+    def __init__(self, container: Any, wide: bool) -> None:
         self._container = container
+        self._wide = wide
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._container, name)
 
-    def add_node(self, *arguments: Any, **attributes: Any) -> Any:
-        """The container's own, with integers for booleans."""
-        return self._container.add_node(*arguments, **{name: _whole(value) for name, value in attributes.items()})
+    def add_node(self, operator: str, *arguments: Any, **attributes: Any) -> Any:
+        """The container's own."""
+        mended = {name: _whole(value) for name, value in attributes.items()}
+        if self._wide and operator.startswith("TreeEnsemble"):
+            helper, element = need("onnx").helper, need("onnx").TensorProto.DOUBLE
+            for name in EXACT & mended.keys():
+                values = np.asarray(mended.pop(name), np.float64).reshape(-1)
+                mended[f"{name}_as_tensor"] = helper.make_tensor(name, element, [len(values)], values)
+            mended["op_version"] = 3
+        return self._container.add_node(operator, *arguments, **mended)
 
 
 def _whole(value: Any) -> Any:
@@ -132,6 +159,6 @@ def _register_boosting() -> None:
                 kind,
                 f"Trimtab{prefix}{name}",
                 getattr(shapes, f"calculate_linear_{task}_output_shapes"),
-                convert,
+                _with_exact_trees(convert) if package == "lightgbm" else convert,
                 options=options if task == "classifier" else None,
             )

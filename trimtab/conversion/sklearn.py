@@ -17,6 +17,8 @@ from trimtab.conversion.sample import Sample
 from trimtab.conversion.skl2onnx_help import to_onnx
 from trimtab.conversion.subject import About, Answers, Draft, Outputs, Slot
 
+THRESHOLDS = ("sklearn.tree", "sklearn.ensemble", "xgboost", "lightgbm")
+"""Modules of models with trees in them."""
 PACKAGES = {"xgboost": "xgboost", "lightgbm": "lightgbm", "sklearn": "scikit-learn"}
 FILLERS = ("", "(missing)", "\x1fmissing")
 """What may stand for a missing string in the graph: the first that is no category."""
@@ -86,9 +88,9 @@ class SklearnModel:
     def drafts(self, sample: Sample) -> Iterator[Draft]:
         """See `Subject.drafts`.
 
-        A pipeline is prepared in float64 and answered in float32; a model alone, and a pipeline that ends in something
-        without thresholds, are tried in float32 first. Each of the two with the whole numbers as they are, and again
-        with floats in their place.
+        A pipeline is prepared in float64. What answers then takes float64 where its trees compare in it, else float32,
+        as it does in scikit-learn. Models without thresholds are tried all in float32 first. Each of these with the
+        whole numbers as they are, and again with floats in their place.
         """
         texts = [column for column in sample.columns if column.dtype is DType.STRING]
         filler = self._filler([value for column in texts for value in column.values])
@@ -96,17 +98,15 @@ class SklearnModel:
         apart = bool(texts) or any(type(part).__name__ == "ColumnTransformer" for part in parts_of(twin))
         problem: NotConvertible | None = None
         made = 0
-        for wide in (True, False) if _has_thresholds(twin) else (False, True):
-            if wide and not _is_pipeline(twin):
-                continue
-            for slots in _layouts(sample, apart, wide):
+        for final in _precisions(twin):
+            for slots in _layouts(sample, apart, final is not None):
                 try:
-                    graph = _converted(twin, slots, wide)
+                    graph = _converted(twin, slots, final)
                 except NotConvertible as error:
                     problem = error
                     continue
                 made += 1
-                yield Draft(graph, slots, self._outputs(graph), filler, wide)
+                yield Draft(graph, slots, self._outputs(graph), filler, wide=final is not None)
         if problem is not None and not made:
             raise problem
 
@@ -137,10 +137,15 @@ def _is_pipeline(model: Any) -> bool:
     return type(model).__name__ == "Pipeline" and len(model.steps) > 1
 
 
-def _has_thresholds(model: Any) -> bool:
-    """Whether a tree may be among what answers."""
-    roots = ("sklearn.tree", "sklearn.ensemble", "xgboost", "lightgbm")
-    return any(type(part).__module__.startswith(roots) for part in parts_of(model))
+def _precisions(model: Any) -> list[DType | None]:
+    """What the answering step takes, behind a preparation in float64, in the order to be tried; None: all float32."""
+    modules = {(type(part).__module__, type(part).__name__) for part in parts_of(model)}
+    exact = any(module.startswith("lightgbm") or "HistGradientBoosting" in name for module, name in modules)
+    has_thresholds = any(module.startswith(THRESHOLDS) for module, _ in modules)
+    wide: list[DType | None] = [DType.FLOAT64] if exact else []
+    if _is_pipeline(model):
+        wide.append(DType.FLOAT32)
+    return [*wide, None] if has_thresholds else [None, *wide]
 
 
 def _layouts(sample: Sample, apart: bool, wide: bool) -> list[tuple[Slot, ...]]:
@@ -154,13 +159,13 @@ def _layouts(sample: Sample, apart: bool, wide: bool) -> list[tuple[Slot, ...]]:
     return [tuple(Slot((name,), dtype) for name, dtype in dtypes.items()) for dtypes in different]
 
 
-def _converted(model: Any, slots: Sequence[Slot], wide: bool) -> Any:
+def _converted(model: Any, slots: Sequence[Slot], final: DType | None) -> Any:
     inputs = [(slot.features[0], slot.dtype, len(slot.features)) for slot in slots]
-    if not wide:
+    if final is None or not _is_pipeline(model):
         return to_onnx(model, inputs)
-    final = model.steps[-1][1]
-    preparation = type(model)(model.steps[:-1])
-    return chained(to_onnx(preparation, inputs), to_onnx(final, [("X", DType.FLOAT32, int(final.n_features_in_))]))
+    answering = model.steps[-1][1]
+    preparation = to_onnx(type(model)(model.steps[:-1]), inputs)
+    return chained(preparation, to_onnx(answering, [("X", final, int(answering.n_features_in_))]), final)
 
 
 def _label_key(label: Any) -> int | str:
