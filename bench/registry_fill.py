@@ -116,7 +116,7 @@ def _rows(rng: random.Random, ids: list[str], count: int) -> Iterator[tuple[dict
     """The rows of `versions`, oldest first, each with its manifest."""
     minors = dict.fromkeys(ids, 0)
     for number in range(1, count + 1):
-        model_id = ids[0] if number % 10 == 0 else ids[number % len(ids)]
+        model_id = ids[0] if number % 10 == 0 else ids[1 + (number - number // 10) % (len(ids) - 1)]
         minors[model_id] += 1
         manifest = manifest_of(model_id, number, rng)
         at = BEGIN + number * 600

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from pydantic import Field
 
@@ -184,6 +185,45 @@ def version_document(row: sa.Row[Any], aliases: Sequence[str] = ()) -> VersionDo
         registered_by=row.registered_by,
         bytes_dropped_at=time_of(row.bytes_dropped_at) if row.bytes_dropped_at is not None else None,
     )
+
+
+def version_fields(row: sa.Row[Any], aliases: Sequence[str] = ()) -> dict[str, Any]:
+    """The members of `version_document(row, aliases)`, for JSON.
+
+    The manifest was checked when it was registered; this, which everybody reads, does not check it again.
+    """
+    manifest = msgspec.json.decode(row.manifest)
+    return {
+        "model_id": row.model_id,
+        "model_name": manifest.get("model_name", ""),
+        "model_type": manifest.get("model_type", ""),
+        "version": row.version,
+        "aliases": aliases,
+        "stage": row.stage,
+        "stage_since": time_of(row.stage_since),
+        "framework": manifest["framework"],
+        "metrics": manifest.get("metrics", {}),
+        "hyperparameters": manifest.get("hyperparameters", {}),
+        "lineage": _NO_LINEAGE | manifest.get("lineage", {}),
+        "parent_version": row.parent_version,
+        "signature": manifest["signature"],
+        "description": row.description,
+        "changes": row.changes,
+        "tags": msgspec.Raw(row.tags.encode()),
+        "artifact": row.artifact,
+        "manifest_digest": row.manifest_digest,
+        "content_digest": row.content_digest,
+        "size_bytes": row.size_bytes,
+        "files": manifest["files"],
+        "has_baseline": any(file["path"] == BASELINE_NAME for file in manifest["files"]),
+        "created_at": manifest["created_at"],
+        "registered_at": time_of(row.registered_at),
+        "registered_by": row.registered_by,
+        "bytes_dropped_at": time_of(row.bytes_dropped_at) if row.bytes_dropped_at is not None else None,
+    }
+
+
+_NO_LINEAGE = Lineage().model_dump()
 
 
 def model_brief(row: sa.Row[Any], leading: list[sa.Row[Any]], aliases: dict[str, str]) -> ModelBrief:

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+import msgspec
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
@@ -12,6 +13,7 @@ from services.kernel.auth import Principal
 from services.kernel.http.api import Reader, Writer
 from services.kernel.uow import UnitOfWork
 from services.registry import aliases, deployments, stages, versions
+from services.registry.annotations import fingerprint
 from services.registry.api.documents import (
     Comment,
     History,
@@ -24,7 +26,7 @@ from services.registry.api.documents import (
     VersionDocument,
     model_brief,
     move_document,
-    version_document,
+    version_fields,
 )
 from services.registry.api.parts import (
     Cursor,
@@ -68,49 +70,49 @@ async def list_models(
             limit=limit + 1,
         )
         page = rows[:limit]
-        leading = versions.leading_versions(connection, [row.id for row in page])
-        names = aliases.list_aliases(connection, [row.id for row in page])
+        leading: dict[str, list[versions.Row]] = {row.id: [] for row in page}
+        for version in versions.leading_versions(connection, list(leading)):
+            leading[version.model_id].append(version)
+        names: dict[str, dict[str, str]] = {row.id: {} for row in page}
+        for alias in aliases.list_aliases(connection, list(names)):
+            names[alias.model_id][alias.alias] = alias.version
         more = len(rows) > limit
         return ModelPage(
-            models=[
-                model_brief(
-                    row,
-                    [version for version in leading if version.model_id == row.id],
-                    {name.alias: name.version for name in names if name.model_id == row.id},
-                )
-                for row in page
-            ],
+            models=[model_brief(row, leading[row.id], names[row.id]) for row in page],
             next_cursor=to_cursor(page[-1].id) if more else None,
         )
 
     return await parts.db.read(read)
 
 
-@router.get("/{model_id}", summary="A model with its versions")
+@router.get("/{model_id}", summary="A model with its versions", response_model=ModelDocument)
 async def get_model(
     model_id: Name, parts: PartsOf, _: Reader, limit: Limit = 100, cursor: Cursor = None
-) -> ModelDocument:
+) -> Response:
     """The model, its versions newest first, what is deployed, and what was refused lately."""
     before = from_cursor(cursor, int, int, int)
 
-    def read(connection: sa.Connection) -> ModelDocument:
+    def read(connection: sa.Connection) -> Response:
         model = versions.find_model(connection, model_id)
         position = (before[0], before[1], before[2]) if before else None
         rows = versions.list_versions(connection, model_id, before=position, limit=limit + 1)
         page = rows[:limit]
         last = page[-1] if page else None
         names = {row.alias: row.version for row in aliases.list_aliases(connection, [model_id])}
-        return ModelDocument(
-            model_id=model.id,
-            model_name=model.name,
-            model_type=model.model_type,
-            created_at=time_of(model.created_at),
-            production_version=versions.production_version(connection, model_id),
-            aliases=names,
-            versions=[version_document(row, [n for n, v in names.items() if v == row.version]) for row in page],
-            next_cursor=to_cursor(last.major, last.minor, last.patch) if last and len(rows) > limit else None,
-            deployment=deployments.current(connection, model_id),
-            refused=_refusals(connection, model_id),
+        wanted = deployments.current(connection, model_id)
+        return _json(
+            {
+                "model_id": model.id,
+                "model_name": model.name,
+                "model_type": model.model_type,
+                "created_at": time_of(model.created_at),
+                "production_version": versions.production_version(connection, model_id),
+                "aliases": names,
+                "versions": [version_fields(row, [n for n, v in names.items() if v == row.version]) for row in page],
+                "next_cursor": to_cursor(last.major, last.minor, last.patch) if last and len(rows) > limit else None,
+                "deployment": wanted.model_dump(mode="json") if wanted is not None else None,
+                "refused": [refusal.model_dump(mode="json") for refusal in _refusals(connection, model_id)],
+            }
         )
 
     return await parts.db.read(read)
@@ -143,13 +145,14 @@ async def history(
     return await parts.db.read(read)
 
 
-@router.get("/{model_id}/{version}", summary="Everything known about a version")
-async def get_version(model_id: Name, version: VersionRef, parts: PartsOf, _: Reader) -> VersionDocument:
-    """Metrics, hyper-parameters, lineage, signature, stage, aliases, digests and sizes."""
+@router.get("/{model_id}/{version}", summary="Everything known about a version", response_model=VersionDocument)
+async def get_version(model_id: Name, version: VersionRef, parts: PartsOf, _: Reader) -> Response:
+    """Metrics, hyper-parameters, lineage, signature, stage, aliases, digests, sizes; the ETag is of the annotations."""
 
-    def read(connection: sa.Connection) -> VersionDocument:
+    def read(connection: sa.Connection) -> Response:
         row = versions.find_version(connection, model_id, version)
-        return version_document(row, aliases.aliases_of(connection, model_id, row.version))
+        fields = version_fields(row, aliases.aliases_of(connection, model_id, row.version))
+        return _json(fields, ETag=f'"{fingerprint(row)}"')
 
     return await parts.db.read(read)
 
@@ -205,6 +208,10 @@ async def archive(
     """Kept for ever, no longer offered. A deployed version is refused."""
     why = comment.comment if comment else ""
     return await _moved(parts, principal, model_id, version, Stage.ARCHIVED, why, idempotency_key)
+
+
+def _json(document: Any, **headers: str) -> Response:
+    return Response(msgspec.json.encode(document), media_type="application/json", headers=headers)
 
 
 async def _moved(

@@ -173,8 +173,8 @@ def position(row: dict[str, Any], ordering: Ordering) -> tuple[Any, ...] | None:
     """The key of a version in an order, None if it is not in it."""
     number = (row["major"], row["minor"], row["patch"])
     if ordering.metric is not None:
-        value: float | None = row["metrics"].get(ordering.metric)
-        return None if value is None else (value, row["seq"])
+        metrics: dict[str, float] = row["metrics"]
+        return (metrics[ordering.metric], row["seq"]) if ordering.metric in metrics else None
     keys: dict[str, tuple[Any, ...]] = {
         "version": (*number, row["seq"]),
         "model_id": (row["model_id"], *number, row["seq"]),
