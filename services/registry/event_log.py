@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from schemas.topics import BY_NAME, TOPICS
 from services.kernel.bus import replay
 from services.kernel.bus.replay import Replayed, Selection
+from services.kernel.db import Database
 from services.kernel.errors import InvalidInput
 from services.kernel.settings import Settings
-from services.kernel.uow import UnitOfWork
+from services.kernel.uow import UnitOfWork, Work
 from services.registry import audit
-from services.registry.keys import directly
+from services.registry.keys import opened
 
 LOG_TOPICS = tuple(topic.name for topic in TOPICS if topic.kept_for_ever and topic.producers == "registry")
 """The topics that the registry writes and that are kept for ever."""
@@ -37,21 +39,29 @@ class Wanted:
         return Selection((self.topic,) if self.topic is not None else topics, self.model_id, since)
 
 
-def tell_again(uow: UnitOfWork, wanted: Wanted, *, actor: str, dry_run: bool = False) -> list[Replayed]:
+def tell_again(db: Database, work: Work, wanted: Wanted, *, actor: str, dry_run: bool = False) -> list[Replayed]:
     """Send the wanted events again, each with the id and the revision it had; what they are. With `dry_run` only that.
 
-    Consumers that know them ignore them. Of a compacted topic it is the newest event of each key. The rest of the
-    registry's events waits until these are sent. Raises `InvalidInput`.
+    Consumers that know them ignore them. Of a compacted topic it is the newest event of each key. Blocking: looking
+    them up and marking them takes a while for very many; other writes go between. Raises `InvalidInput`.
     """
     selection = wanted.selection()
-    found = replay.count(uow.connection, selection)
-    if found and not dry_run:
-        replay.mark(uow.connection, selection)
-        events = sum(some.events for some in found)
-        since = wanted.since.isoformat() if wanted.since is not None else None
-        facts = {"topics": list(selection.topics), "model_id": wanted.model_id, "since": since, "events": events}
+    plan = db.read_now(lambda connection: replay.plan(connection, selection))
+    if not plan.portions or dry_run:
+        return plan.replayed
+    since = wanted.since.isoformat() if wanted.since is not None else None
+    events = sum(some.events for some in plan.replayed)
+    facts = {"topics": list(selection.topics), "model_id": wanted.model_id, "since": since, "events": events}
+
+    def note(uow: UnitOfWork) -> None:
         audit.record(uow, actor, "events.replayed", wanted.model_id or "", **facts)
-    return found
+
+    db.write_now(lambda connection: work.within(connection, note))
+    for portion in plan.portions:
+        db.write_now(partial(replay.mark_portion, portion=portion))
+        if work.relay is not None:
+            work.relay.wake()
+    return plan.replayed
 
 
 def tell_again_directly(settings: Settings, wanted: Wanted, *, dry_run: bool = False) -> list[Replayed]:
@@ -59,4 +69,6 @@ def tell_again_directly(settings: Settings, wanted: Wanted, *, dry_run: bool = F
 
     The registry need not run; once it does, its relay sends them.
     """
-    return directly(settings, lambda uow: tell_again(uow, wanted, actor="command line", dry_run=dry_run))
+    with opened(settings) as database:
+        work = Work(database, "registry")
+        return tell_again(database, work, wanted, actor="command line", dry_run=dry_run)

@@ -2,7 +2,8 @@
 
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -91,12 +92,19 @@ def directly(settings: Settings, fn: Callable[[UnitOfWork], T]) -> T:
 
     The registry need not run; once it does, its relay sends what was published.
     """
+    with opened(settings) as database:
+        work = Work(database, "registry")
+        return database.write_now(lambda connection: work.within(connection, fn))
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Database]:
+    """The registry's database, migrated, for a command that works in it without the registry."""
     database = Database(settings.database_of("registry"), "registry")
     try:
         if database.is_sqlite:
             settings.data_dir.mkdir(parents=True, exist_ok=True)
         migrate(database, "services.registry.migrations")
-        work = Work(database, "registry")
-        return database.write_now(lambda connection: work.within(connection, fn))
+        yield database
     finally:
         database.close()

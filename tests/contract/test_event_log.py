@@ -84,7 +84,8 @@ def test_a_replay_counts_by_topic_and_type_and_marks_the_same_rows(db: Database)
     def found(**chosen: Any) -> list[tuple[str, int, float, float]]:
         selection = Selection(("model-events",), **chosen)
         return [
-            (one.type, one.events, one.first, one.last) for one in db.read_now(lambda c: replay.count(c, selection))
+            (one.type, one.events, one.first, one.last)
+            for one in db.read_now(lambda c: replay.plan(c, selection)).replayed
         ]
 
     assert found() == [("promoted.v1", 1, 300.0, 300.0), ("registered.v1", 2, 100.0, 200.0)]
@@ -105,3 +106,18 @@ def test_of_a_compacted_topic_only_the_newest_of_each_key_is_sent_again(db: Data
     )
     assert db.write_now(lambda c: replay.mark(c, Selection(("deployments", "access")))) == 3
     assert seqs(db, outbox.c.published_at.is_(None), outbox.c.parked.is_(None)) == [2, 3, 4, 7]
+
+
+def test_a_replay_is_marked_a_portion_of_whole_entities_at_a_time(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "PORTION_ROWS", 3)
+    insert(db, *(row("model-events", key) for key in "abcabcabd"), row("deployments", "a"), row("deployments", "b"))
+    chosen = Selection(("model-events", "deployments"))
+    portions = db.read_now(lambda c: replay.plan(c, chosen)).portions
+    assert [sorted(portion.rows) for portion in portions] == [[1, 4, 7], [2, 5, 8], [3, 6, 9], [10, 11]]
+    insert(db, row("model-events", "b", at=YOUNG), row("deployments", "b", at=YOUNG), row("model-events", "d"))
+    db.write_now(lambda c: c.execute(outbox.update().where(outbox.c.seq == 14).values(published_at=None)))
+    marked = [db.write_now(lambda c, p=portion: replay.mark_portion(c, p)) for portion in portions]  # type: ignore[misc]
+    assert marked == [3, 4, 3, 1], "with what was said meanwhile; an old deployment does not follow a newer one"
+    assert seqs(db, outbox.c.published_at.is_(None)) == [*range(1, 11), 12, 14]

@@ -2,8 +2,11 @@
 
 Rows of topics that are kept for ever are never removed from the outbox (`outbox.py`), so what is sent again is all
 that was ever said. A consumer that knows an event, or has passed its revision, ignores it; a new topic or a new
-consumer gets everything. Order within an entity is kept: the rows are marked in one transaction, and the relay goes by
-their numbers.
+consumer gets everything.
+
+Order within an entity is kept, since the relay goes by the rows' numbers, and all rows of an entity are marked in one
+transaction: no new event of it can come before the old ones. Entities are marked a portion at a time, so that nobody
+else waits long for the writer.
 
 Of a compacted topic only the newest event of a key is sent again. Older ones after it would let the compaction, until
 the newest arrives again, leave an old one as the last: a reader that starts just then would take it for the present.
@@ -11,7 +14,7 @@ the newest arrives again, leave an old one as the last: a reader that starts jus
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
@@ -20,6 +23,8 @@ from services.kernel.tables import outbox
 
 ROWS_READ = 2_000
 """Rows that are held in memory while they are counted."""
+PORTION_ROWS = 2_000
+"""Rows from which on no further entity is marked in the same transaction."""
 _TYPE = re.compile(r'"ce_type", "([^"]*)"')
 
 
@@ -43,19 +48,63 @@ class Replayed:
     last: float
 
 
-def count(connection: sa.Connection, selection: Selection) -> list[Replayed]:
-    """What `mark` would send again, by topic and type. O(rows of the topics), a page in memory."""
+@dataclass
+class Portion:
+    """Rows of some entities, all that each of them has. `last_seq` is the newest row that was there when they were
+    looked up."""
+
+    last_seq: int
+    keys: set[tuple[str, str]] = field(default_factory=set)
+    rows: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is to send again, by topic and type, and the portions in which it is marked."""
+
+    replayed: list[Replayed]
+    portions: list[Portion]
+
+
+def plan(connection: sa.Connection, selection: Selection) -> Plan:
+    """Look up what `selection` means. O(rows of the topics); two numbers and a key a row in memory."""
+    last_seq = int(connection.execute(sa.select(sa.func.max(outbox.c.seq))).scalar() or 0)
     found: dict[tuple[str, str], Replayed] = {}
-    columns = sa.select(outbox.c.topic, outbox.c.headers, outbox.c.at).where(*_conditions(selection))
-    for topic, headers, at in connection.execute(columns, execution_options={"yield_per": ROWS_READ}):
+    entities: dict[tuple[str, str], list[int]] = {}
+    columns = sa.select(outbox.c.seq, outbox.c.topic, outbox.c.key, outbox.c.headers, outbox.c.at)
+    query = columns.where(*_conditions(selection)).order_by(outbox.c.seq)
+    for seq, topic, key, headers, at in connection.execute(query, execution_options={"yield_per": ROWS_READ}):
         name = match[1] if (match := _TYPE.search(headers)) else ""
         known = found.get((topic, name)) or Replayed(topic, name, 0, at, at)
         found[topic, name] = Replayed(topic, name, known.events + 1, min(known.first, at), max(known.last, at))
-    return [found[name] for name in sorted(found)]
+        entities.setdefault((topic, key), []).append(seq)
+    portions: list[Portion] = []
+    for entity, rows in entities.items():
+        if not portions or len(portions[-1].rows) >= PORTION_ROWS:
+            portions.append(Portion(last_seq))
+        portions[-1].keys.add(entity)
+        portions[-1].rows |= dict.fromkeys(rows, entity)
+    return Plan([found[name] for name in sorted(found)], portions)
+
+
+def mark_portion(connection: sa.Connection, portion: Portion) -> int:
+    """Let the relay send the rows of a portion again, and what its entities have said since; how many that are."""
+    since = sa.select(outbox.c.seq, outbox.c.topic, outbox.c.key).where(outbox.c.seq > portion.last_seq)
+    newer = [row for row in connection.execute(since) if (row.topic, row.key) in portion.keys]
+    said_since = {(row.topic, row.key) for row in newer}
+    overtaken = {entity for entity in said_since if BY_NAME[entity[0]].compacted}
+    rows = [seq for seq, entity in portion.rows.items() if entity not in overtaken]
+    rows += [row.seq for row in newer if (row.topic, row.key) not in overtaken]
+    marked = 0
+    for start in range(0, len(rows), ROWS_READ):
+        some = outbox.c.seq.in_(rows[start : start + ROWS_READ]) & outbox.c.published_at.is_not(None)
+        marked += connection.execute(outbox.update().where(some).values(published_at=None)).rowcount
+    return marked
 
 
 def mark(connection: sa.Connection, selection: Selection) -> int:
-    """Let the relay send the selected events again; how many that are. Those that were never sent stay as they are."""
+    """Let the relay send the selected events again, all in the caller's transaction; how many that are. Those that were
+    never sent stay as they are."""
     marked = connection.execute(outbox.update().where(*_conditions(selection)).values(published_at=None))
     return marked.rowcount
 

@@ -1,5 +1,6 @@
 """The route that tells events again; for administrators."""
 
+import asyncio
 from typing import Literal
 
 from fastapi import APIRouter
@@ -65,5 +66,7 @@ async def replay_events(wanted: ReplayWanted, parts: PartsOf, principal: Admin) 
     Of `deployments` and `access`, which are compacted, it is the newest event of each key.
     """
     chosen = Wanted(wanted.topic, wanted.model_id, wanted.since)
-    found = await parts.work.run(lambda uow: tell_again(uow, chosen, actor=principal.name, dry_run=wanted.dry_run))
+    found = await asyncio.to_thread(
+        tell_again, parts.db, parts.work, chosen, actor=principal.name, dry_run=wanted.dry_run
+    )
     return ReplayDocument.of(found, wanted.dry_run)
