@@ -86,9 +86,7 @@ async def list_models(
 
 
 @router.get("/{model_id}", summary="A model with its versions", response_model=ModelDocument)
-async def get_model(
-    model_id: Name, parts: PartsOf, _: Reader, limit: Limit = 100, cursor: Cursor = None
-) -> Response:
+async def get_model(model_id: Name, parts: PartsOf, _: Reader, limit: Limit = 100, cursor: Cursor = None) -> Response:
     """The model, its versions newest first, what is deployed, and what was refused lately."""
     before = from_cursor(cursor, int, int, int)
 
