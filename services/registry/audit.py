@@ -31,7 +31,7 @@ def record(uow: UnitOfWork, actor: str, action: str, entity: str, **facts: Any) 
         "facts": json.dumps(facts, sort_keys=True),
         "previous_sha256": previous or GENESIS,
     }
-    uow.connection.execute(audit.insert().values(**row, sha256=_digest(row)))
+    uow.connection.execute(audit.insert(), {**row, "sha256": _digest(row)})
     return seq
 
 
@@ -41,12 +41,13 @@ def broken_at(connection: sa.Connection) -> int | None:
     O(rows), in constant memory. A chain that was cut at its end is told by the number of the last row ever written.
     """
     previous, expected = GENESIS, 1
-    rows = connection.execute(sa.select(audit).order_by(audit.c.seq).execution_options(yield_per=1_000))
-    for row in rows.mappings():
-        content = {name: value for name, value in row.items() if name != "sha256"}
-        if row["seq"] != expected or row["previous_sha256"] != previous or row["sha256"] != _digest(content):
-            return expected
-        previous, expected = row["sha256"], expected + 1
+    query = sa.select(audit).order_by(audit.c.seq).execution_options(yield_per=1_000)
+    with connection.execute(query) as rows:
+        for row in rows.mappings():
+            content = {name: value for name, value in row.items() if name != "sha256"}
+            if row["seq"] != expected or row["previous_sha256"] != previous or row["sha256"] != _digest(content):
+                return expected
+            previous, expected = row["sha256"], expected + 1
     return expected if expected <= last_seq(connection) else None
 
 

@@ -36,10 +36,8 @@ def trust(uow: UnitOfWork, name: str, public_key: str, *, actor: str) -> tuple[s
             raise Conflict(f"this key is that of {row.name}: revoke it first, or use another")
         return key_sha256, False
     values = {"key_sha256": key_sha256, "name": name, "public_key": pem, "at": uow.now().timestamp(), "actor": actor}
-    added = uow.connection.execute(
-        insert_into(uow.connection, signers).values(**values, revoked_at=None).on_conflict_do_nothing()
-    )
-    if added.rowcount != 1:  # somebody else added it at the same moment
+    insert = insert_into(uow.connection, signers).values(**values, revoked_at=None).on_conflict_do_nothing()
+    if uow.connection.execute(insert.returning(signers.c.key_sha256)).first() is None:  # somebody else added it at the same moment
         return trust(uow, name, public_key, actor=actor)
     audit.record(uow, actor, "signer.trusted", name, key_sha256=key_sha256)
     return key_sha256, True
