@@ -29,7 +29,12 @@ BUSY_SECONDS = 30
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT into `table` that knows ON CONFLICT in the dialect of `connection`."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    return insert_in(connection.dialect.name, table)
+
+
+def insert_in(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT into `table` that knows ON CONFLICT in SQLAlchemy's `dialect`."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
 class DatabaseUnavailable(Unavailable):

@@ -81,32 +81,33 @@ def register(
     )
     seq = audit.record(uow, actor, "model.registered", f"{model_id}:{version}", manifest_digest=manifest_digest)
     connection.execute(
-        versions.insert().values(
-            model_id=model_id,
-            version=version,
-            seq=seq,
-            major=major,
-            minor=minor,
-            patch=patch,
-            stage=Stage.DRAFT.value,
-            stage_since=now.timestamp(),
-            artifact=artifact,
-            manifest=origin.manifest if origin else manifest.to_bytes().decode(),
-            manifest_digest=manifest_digest,
-            content_digest=manifest.content_digest,
-            record_digest=digest,
-            size_bytes=sum(file.size for file in manifest.files),
-            parent_version=parent,
-            registered_at=now.timestamp(),
-            registered_by=actor,
-            framework=manifest.framework,
-            description=manifest.description,
-            changes=manifest.changes,
-            tags=json.dumps(manifest.tags, sort_keys=True),
-            job_id=manifest.lineage.job_id,
-            experiment_id=manifest.lineage.experiment_id,
-            dataset_digest=manifest.lineage.dataset_digest,
-        )
+        versions.insert(),
+        {
+            "model_id": model_id,
+            "version": version,
+            "seq": seq,
+            "major": major,
+            "minor": minor,
+            "patch": patch,
+            "stage": Stage.DRAFT.value,
+            "stage_since": now.timestamp(),
+            "artifact": artifact,
+            "manifest": origin.manifest if origin else manifest.to_bytes().decode(),
+            "manifest_digest": manifest_digest,
+            "content_digest": manifest.content_digest,
+            "record_digest": digest,
+            "size_bytes": sum(file.size for file in manifest.files),
+            "parent_version": parent,
+            "registered_at": now.timestamp(),
+            "registered_by": actor,
+            "framework": manifest.framework,
+            "description": manifest.description,
+            "changes": manifest.changes,
+            "tags": json.dumps(manifest.tags, sort_keys=True),
+            "job_id": manifest.lineage.job_id,
+            "experiment_id": manifest.lineage.experiment_id,
+            "dataset_digest": manifest.lineage.dataset_digest,
+        },
     )
     garbage.hold(connection, artifact, (file.sha256 for file in manifest.files))
     index.add(
@@ -120,15 +121,16 @@ def register(
         tags=manifest.tags,
     )
     connection.execute(
-        stage_moves.insert().values(
-            model_id=model_id,
-            version=version,
-            from_stage=None,
-            to_stage=Stage.DRAFT.value,
-            at=now.timestamp(),
-            actor=actor,
-            comment=origin.comment if origin else "registered",
-        )
+        stage_moves.insert(),
+        {
+            "model_id": model_id,
+            "version": version,
+            "from_stage": None,
+            "to_stage": Stage.DRAFT.value,
+            "at": now.timestamp(),
+            "actor": actor,
+            "comment": origin.comment if origin else "registered",
+        },
     )
     uow.publish(
         ModelRegistered(
@@ -265,16 +267,13 @@ def _ensure_model(connection: sa.Connection, manifest: Manifest, now: float) -> 
 
 def _known(connection: sa.Connection, model_id: str, digest: str, content_digest: str, asked: str | None) -> str | None:
     """The version that is this record already, or None. Raises `Conflict`, see `register`."""
-    same = sa.or_(
-        versions.c.record_digest == digest,
-        versions.c.version == (asked or ""),
-        versions.c.content_digest == content_digest if asked else sa.false(),
-    )
-    rows = connection.execute(
-        sa.select(versions.c.version, versions.c.record_digest, versions.c.bytes_dropped_at).where(
-            versions.c.model_id == model_id, same
-        )
-    ).all()
+    same = [versions.c.record_digest == digest]
+    if asked is not None:
+        same += [versions.c.version == asked, versions.c.content_digest == content_digest]
+    shown = sa.select(versions.c.version, versions.c.record_digest, versions.c.bytes_dropped_at)
+    rows = [  # one by one, each by its index: of all at once SQLite reads every version of the model
+        row for each in same for row in connection.execute(shown.where(versions.c.model_id == model_id, each))
+    ]
     for row in rows:
         if row.record_digest == digest and asked in (None, row.version):
             if row.bytes_dropped_at is not None:
