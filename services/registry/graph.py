@@ -29,6 +29,9 @@ KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 MAX_VALUES = 10_000
 """Inputs, and outputs."""
 MAX_NAME_CHARACTERS = 256
+GROWTH_BYTES, GROWTH = 512 << 20, 4
+"""A graph may take `GROWTH` times its file's size and this much more memory once it is loaded. What takes more makes it
+out of nothing (constants that are folded, in branches that are never taken too), and would in serving as well."""
 WEIGHED_BYTES = 1 << 16
 """Tensors from this size on are measured here and left out of what `onnx.checker` gets."""
 ITEM_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 14: 8, 15: 16, 16: 2}
@@ -186,11 +189,23 @@ def run_once(path: str, inputs: list[dict[str, Any]]) -> None:
         state.EPFail,
         state.NoSuchFile,
     )
+    allowed = GROWTH_BYTES + GROWTH * Path(path).stat().st_size
+    before, highest = resident_bytes()
     try:
         session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        after, peak = resident_bytes()
+        grown = max(after, peak if peak > highest else 0) - before
+        if grown > allowed:
+            raise Refused(f"loaded, it takes {grown >> 20} MiB, which its file does not account for")
         session.run(None, row_of(inputs))
     except failures as error:
         raise Refused(f"ONNX Runtime cannot run it: {' '.join(str(error).split())[:500]}") from error
+
+
+def resident_bytes() -> tuple[int, int]:
+    """Memory of this process: now, and at its highest so far."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def parse(path: str) -> Any:
