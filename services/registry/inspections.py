@@ -62,8 +62,11 @@ class Inspector:
         if known is not None:
             return known
         async with self._places:
+            known = await self._db.read(lambda connection: find_interface(connection, sha256))
+            if known is not None:  # opened while this one waited: many may register the same graph at once
+                return known
             found = await asyncio.to_thread(inspect_graph, path, self._limits)
-        await self._db.write(lambda connection: remember_interface(connection, sha256, found))
+            await self._db.write(lambda connection: remember_interface(connection, sha256, found))
         return found
 
     async def keras(self, path: Path, sha256: str) -> None:
