@@ -19,6 +19,7 @@ from services.kernel.errors import Misconfigured
 from trimtab import calls
 from trimtab.errors import InvalidInput, TrimtabError, Unavailable, error_of
 from trimtab.surfaces.archives import Archives
+from trimtab.surfaces.catalog import Catalog
 from trimtab.surfaces.events import Events
 from trimtab.surfaces.governance import Governance
 from trimtab.surfaces.keeping import Keeping
@@ -29,7 +30,15 @@ DEFAULT_PORT = "3006"
 LARGEST_PORT = 65535
 
 
-class Surface(Archives[Answer], Events[Answer], Governance[Answer], Keeping[Answer], Mlflow[Answer], Sender[Answer]):
+class Surface(
+    Archives[Answer],
+    Catalog[Answer],
+    Events[Answer],
+    Governance[Answer],
+    Keeping[Answer],
+    Mlflow[Answer],
+    Sender[Answer],
+):
     """The routes of Trimtab as methods. Further groups of them are mixed in from `trimtab.surfaces`."""
 
     # training
@@ -51,10 +60,6 @@ class Surface(Archives[Answer], Events[Answer], Governance[Answer], Keeping[Answ
         return self.send(calls.cancel_job(job_id))
 
     # registry
-
-    def models(self) -> Answer:
-        """Every model with its newest version and the one in production."""
-        return self.send(calls.models())
 
     def model(self, model_id: str) -> Answer:
         """One model with its versions."""

@@ -14,10 +14,23 @@ if TYPE_CHECKING:
 
 
 @app.command("list")
-def list_models(url: Url = None, api_key: ApiKey = None, as_json: AsJson = False) -> None:
-    """Every model and version."""
+def list_models(
+    text: Annotated[str | None, typer.Option(help="Words of its versions; `frau*` begins a word.")] = None,
+    name: Annotated[str | None, typer.Option(help="Part of its id or name.")] = None,
+    stage: Annotated[str | None, typer.Option(help="A stage that a version of it has.")] = None,
+    limit: Annotated[int, typer.Option(help="Most models of a page.")] = 100,
+    cursor: Annotated[str | None, typer.Option(help="Go on after the page before.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All pages.")] = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Models, by id, with their newest version and the one in production."""
     with connected(url, api_key) as client:
-        found = client.models()
+        if every:
+            found = {"models": client.all_models(text=text, name=name, stage=stage), "next_cursor": None}
+        else:
+            found = client.models(text=text, name=name, stage=stage, limit=limit, cursor=cursor)
     rows = [
         (
             model["model_id"],
