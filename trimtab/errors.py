@@ -90,7 +90,7 @@ def error_of(status: int, body: bytes, request: str = "the request") -> TrimtabE
     detail = problem.get("detail") or problem.get("error") or problem.get("title")
     if not detail:
         detail = f"{request} was answered {status}: {body[:200].decode(errors='replace') or 'no text'}"
-    by_code = {kind.code: kind for kind in _tree(errors.TrimtabError)}
+    by_code = {kind.code: kind for kind in _tree(errors.TrimtabError) if "code" in vars(kind)}
     kind = by_code.get(str(problem.get("code")), _BY_STATUS.get(status, TrimtabError))
     facts = {name: value for name, value in problem.items() if name not in ("detail", "retry_after_seconds")}
     return kind(str(detail), **{**facts, "status": status})

@@ -37,7 +37,7 @@ def trust(uow: UnitOfWork, name: str, public_key: str, *, actor: str) -> tuple[s
         return key_sha256, False
     values = {"key_sha256": key_sha256, "name": name, "public_key": pem, "at": uow.now().timestamp(), "actor": actor}
     insert = insert_into(uow.connection, signers).values(**values, revoked_at=None).on_conflict_do_nothing()
-    if uow.connection.execute(insert.returning(signers.c.key_sha256)).first() is None:  # somebody else added it at the same moment
+    if uow.connection.execute(insert.returning(signers.c.key_sha256)).first() is None:  # somebody was faster
         return trust(uow, name, public_key, actor=actor)
     audit.record(uow, actor, "signer.trusted", name, key_sha256=key_sha256)
     return key_sha256, True
