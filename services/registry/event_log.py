@@ -16,6 +16,8 @@ from services.registry.keys import opened
 
 LOG_TOPICS = tuple(topic.name for topic in TOPICS if topic.kept_for_ever and topic.producers == "registry")
 """The topics that the registry writes and that are kept for ever."""
+MICROSECOND = 1e-6
+"""What a time in a document may have been rounded up by."""
 OF_MODELS = tuple(name for name in LOG_TOPICS if BY_NAME[name].key == "model_id")
 
 
@@ -35,7 +37,7 @@ class Wanted:
                 f"topic: {self.topic!r} can't be told again{' for one model' if self.model_id else ''}; "
                 f"name one of {', '.join(topics)}"
             )
-        since = self.since.timestamp() if self.since is not None else None
+        since = self.since.timestamp() - MICROSECOND if self.since is not None else None
         return Selection((self.topic,) if self.topic is not None else topics, self.model_id, since)
 
 

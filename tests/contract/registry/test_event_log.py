@@ -47,7 +47,7 @@ async def test_every_event_is_told_again_and_of_the_compacted_topics_the_newest(
         "trimtab.model.registered.v1": 3,
         "trimtab.model.promoted.v1": 3,
         "trimtab.deployment.wanted.v1": 1,
-        "trimtab.key.granted.v1": 1,
+        "trimtab.access.granted.v1": 1,
     }
     assert (told["dry_run"], told["events"]) == (True, 8)
     assert all(one["first_at"] <= one["last_at"] for one in told["replayed"])
