@@ -124,11 +124,12 @@ class Sample:
         return Sample(native, columns)
 
 
-def read_sample(given: Any, names: Sequence[str] | None = None) -> Sample:
+def read_sample(given: Any, names: Sequence[str] | None = None, own: Sequence[str] | None = None) -> Sample:
     """The sample in a DataFrame (pandas, or whatever has `to_pandas`), a two-dimensional array, a list of objects, or,
     for a Keras model, an array of any rank or a mapping of named arrays.
 
-    `names` are those of an array's columns; without them they are f0, f1, ... Raises `NotConvertible`.
+    `names` are those of an array's columns; else the model's `own`, if it has as many; else f0, f1, ... Raises
+    `NotConvertible`.
     """
     if given is None:
         raise NotConvertible(
@@ -146,7 +147,7 @@ def read_sample(given: Any, names: Sequence[str] | None = None) -> Sample:
         sample = Sample(arrays, tuple(_tensor_column(name, values) for name, values in arrays.items()))
     else:
         array = _array(given.toarray() if hasattr(given, "toarray") else given)
-        sample = Sample(array, _array_columns(array, names))
+        sample = Sample(array, _array_columns(array, names, own))
     _check(sample)
     return sample
 
@@ -171,10 +172,12 @@ def _frame_columns(frame: Any) -> tuple[Column, ...]:
     return tuple(_column(str(name), frame.iloc[:, place]) for place, name in enumerate(frame.columns))
 
 
-def _array_columns(array: Array, names: Sequence[str] | None) -> tuple[Column, ...]:
+def _array_columns(array: Array, names: Sequence[str] | None, own: Sequence[str] | None) -> tuple[Column, ...]:
     if array.ndim > 2:
         return (_tensor_column(names[0] if names else "x", array),)
     width = array.shape[1]
+    if names is None and own is not None and len(own) == width:
+        names = own
     if names is not None and len(names) != width:
         raise NotConvertible(f"there are {len(names)} feature_names and the sample has {width} columns")
     chosen = [str(name) for name in names] if names is not None else [f"f{place}" for place in range(width)]

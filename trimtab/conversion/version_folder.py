@@ -55,7 +55,7 @@ def convert(
     Raises `NotConvertible` and `Misconfigured`.
     """
     subject = subject_of(model, classes)
-    rows = _fitting(read_sample(sample, _names(feature_names, subject, sample)), subject)
+    rows = _fitting(read_sample(sample, feature_names, subject.feature_names), subject)
     truth = None if labels is None else _truth(labels, rows, subject)
     made = converted(subject, rows)
     with tempfile.TemporaryDirectory(prefix="trimtab-convert-") as name:
@@ -108,14 +108,6 @@ def converted(subject: Subject, sample: Sample) -> Converted:
             "columns, or register an ONNX file of your own making"
         ) from problem
     raise problem or NotConvertible("the converter made no graph")
-
-
-def _names(given: Sequence[str] | None, subject: Subject, sample: Any) -> Sequence[str] | None:
-    """What an array's columns are called: as given, else as the model calls them, if it has as many."""
-    if given is not None:
-        return given
-    own = subject.feature_names
-    return own if own is not None and np.ndim(sample) == 2 and np.shape(sample)[1] == len(own) else None
 
 
 def _fitting(sample: Sample, subject: Subject) -> Sample:

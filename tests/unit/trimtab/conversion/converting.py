@@ -1,6 +1,7 @@
 """Convert a model and ask the file that would be uploaded, as serving would."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,13 @@ class Version:
         """As it is sent."""
         return Baseline.model_validate_json(self.files["baseline.json"])
 
+    @cached_property
+    def session(self) -> Any:
+        """The graph in ONNX Runtime."""
+        return onnxruntime.InferenceSession(self.files["model.onnx"], providers=["CPUExecutionProvider"])
+
     def ask(self, frame: Any) -> NDArray[Any]:
         """The graph's one output for the rows of a DataFrame, or of an array whose columns are in order."""
-        session = onnxruntime.InferenceSession(self.files["model.onnx"], providers=["CPUExecutionProvider"])
         fed = {}
         for place, feature in enumerate(self.signature.inputs):
             column = frame[feature.name] if hasattr(frame, "columns") else frame[:, place]
@@ -45,7 +50,7 @@ class Version:
                 values = values.astype(feature.dtype.value)
             fed[feature.name] = values.reshape(len(frame), *(feature.shape or (1,)))
         (output,) = self.signature.outputs
-        (answered,) = session.run([output.name], fed)
+        (answered,) = self.session.run([output.name], fed)
         return np.asarray(answered)
 
     def labels(self, frame: Any) -> list[str]:
