@@ -17,6 +17,10 @@ from services.kernel.errors import TooLarge, UnsupportedMedia
 
 MAX_JSON_BYTES = 64 << 20
 """Largest JSON file of a version; it is read whole."""
+MAX_TEXT_BYTES = 16 << 20
+"""Largest .txt or .md file of a version; it is read whole, since a pickle may be text to its end."""
+MAX_OPCODES = 200_000
+"""What is a pickle for so long is one, whatever comes then."""
 
 _HEAD_BYTES = 1 << 16
 _TAIL_BYTES = (1 << 16) + 22
@@ -47,21 +51,20 @@ def is_pickle(head: bytes) -> bool:
     if len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= 5:
         return True
     seen: set[str] = set()
-    data = io.BytesIO(head)
     try:
-        for opcode, _, _ in pickletools.genops(data):
+        for number, (opcode, _, _) in enumerate(pickletools.genops(head)):
             seen.add(opcode.name)
+            if number > MAX_OPCODES:
+                return True
     except (ValueError, IndexError, UnicodeDecodeError):
-        # Opcodes of protocol 0 and 1 are printable: most text breaks off as one. A long pickle does so at the end only.
-        if data.tell() < len(head) or len(head) < _HEAD_BYTES:
-            return False
+        return False  # opcodes of protocol 0 and 1 are printable: most text breaks off as one
     return bool(seen & _CODE_OPCODES)
 
 
 def check_content(path: Path, name: str | None = None) -> None:
     """Raise `UnsupportedMedia`, with what to do, unless the file's bytes are of the kind that its suffix
     names. `name` is what the version calls it; none: as it is called now. Memory does not depend on the file's size,
-    but for JSON, which is bounded: `TooLarge`.
+    but for JSON and text, which are bounded: `TooLarge`.
     """
     name = name or path.name
     with path.open("rb") as file:
@@ -69,7 +72,11 @@ def check_content(path: Path, name: str | None = None) -> None:
 
 
 def _check(file: BinaryIO, name: str, size: int) -> None:
-    head = file.read(_HEAD_BYTES)
+    suffix = Path(name).suffix.lower()
+    is_text = suffix in (".txt", ".md")
+    if is_text and size > MAX_TEXT_BYTES:
+        raise TooLarge(f"{name} has more than {MAX_TEXT_BYTES} bytes, too many for a text")
+    head = file.read(MAX_TEXT_BYTES if is_text else _HEAD_BYTES)
     file.seek(-min(_TAIL_BYTES, size), io.SEEK_END)
     tail = file.read()
     file.seek(0)
@@ -78,7 +85,6 @@ def _check(file: BinaryIO, name: str, size: int) -> None:
             f"{name} is a pickle, which runs code when it is read: convert the model to ONNX where it "
             "was trained (skl2onnx, onnxmltools, keras.Model.export) and send that"
         )
-    suffix = Path(name).suffix.lower()
     wrapper = next((kind for magic, kind in _WRAPPERS.items() if head.startswith(magic)), None)
     if wrapper is None and _ends_as_zip(tail):
         wrapper = "zip"
@@ -95,7 +101,7 @@ def _check(file: BinaryIO, name: str, size: int) -> None:
         if size > MAX_JSON_BYTES:
             raise TooLarge(f"{name} has more than {MAX_JSON_BYTES} bytes, too many for a JSON file")
         fits = _is_text(file) and _is_json(file)
-    elif suffix in (".txt", ".md"):
+    elif is_text:
         fits = _is_text(file)
     else:
         raise UnsupportedMedia(
