@@ -82,7 +82,7 @@ def deploy(
     and `PreconditionFailed`.
     """
     connection = uow.connection
-    find_model(connection, model_id)
+    _hold(uow, model_id)
     before = current(connection, model_id)
     kept = before if before is not None and canary is not None else None
     if weights is not None:
@@ -131,7 +131,7 @@ def replace(
     expected_revision: int | None = None,
 ) -> DeploymentWanted:
     """Set the whole wanted state; `routes` are (name, version, weight in percent). None at all: nothing is served."""
-    find_model(uow.connection, model_id)
+    _hold(uow, model_id)
     made = tuple(
         _route(uow.connection, model_id, version).model_copy(update={"name": name, "weight": weight})
         for name, version, weight in routes
@@ -278,6 +278,12 @@ def find_current(connection: sa.Connection, model_id: str) -> DeploymentWanted:
         find_model(connection, model_id)
         raise NotFound(f"model {model_id!r} was never deployed")
     return wanted
+
+
+def _hold(uow: UnitOfWork, model_id: str) -> None:
+    """Lock the model, so that no version is archived while it is being deployed. Raises `NotFound`."""
+    find_model(uow.connection, model_id)
+    uow.next_revision("model", model_id)
 
 
 def _route(connection: sa.Connection, model_id: str, version: str) -> Route:

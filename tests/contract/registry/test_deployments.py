@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from schemas.events import DeploymentWanted, LoadedVersion, ReplicaStatus
-from tests.contract.registry.conftest import Registry
+from services.registry.settings import RegistrySettings
+from tests.contract.registry.conftest import Registry, running
 from tests.graphs import classifier
 
 URL = "/mlops/deployments/threat-classifier"
@@ -251,3 +252,22 @@ async def test_what_replicas_say(
     assert body["converged"] == (expected == "converged")
     replicas.on_message("r1", status.model_copy(update={"stopped": True}), None)
     assert (await registry.client.get(URL)).json()["replicas"] == []
+
+
+async def test_what_is_archived_is_not_deployed_at_the_same_moment(registry_settings: RegistrySettings) -> None:
+    """Two registries: one deploys a version while the other archives it. One of them is refused."""
+    async for one in running(registry_settings):
+        async for two in running(registry_settings):
+            found = [(f"m{seed}", await one.version(seed, "staging", model_id=f"m{seed}")) for seed in range(8)]
+            answers = await asyncio.gather(
+                *(
+                    answer
+                    for model_id, version in found
+                    for answer in (
+                        one.deploy(modelId=model_id, version=version),
+                        two.client.post(f"/mlops/models/{model_id}/{version}/archive"),
+                    )
+                )
+            )
+            codes = [answer.status_code for answer in answers]
+            assert set(zip(codes[::2], codes[1::2], strict=True)) <= {(202, 409), (409, 200)}
