@@ -109,7 +109,7 @@ def direction(name: str) -> int:
     >>> direction("val_accuracy"), direction("log-loss"), direction("errorRate"), direction("support")
     (1, -1, -1, 0)
     """
-    parts = [part.lower() for part in re.findall(r"[A-Za-z][a-z]*\d*|[A-Z]+\d*", name)]
+    parts = [part.lower() for part in re.findall(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*", name)]
     down = any(part in _DOWN for part in parts)
     up = any(part in _UP for part in parts)
     return -1 if down else 1 if up else 0

@@ -125,10 +125,9 @@ def _draw_lineage(console: "Console", found: dict[str, Any]) -> None:
     nodes = {node["id"]: node for node in found["nodes"]}
     tree = Tree(_named(nodes[found["root"]], "bold"))
     origin, outcome = tree.add(Text("comes from", "dim")), tree.add(Text("led to", "dim"))
-    _grow(origin, found["root"], nodes, [(edge["target"], edge["source"], edge["relation"]) for edge in found["edges"]])
-    _grow(
-        outcome, found["root"], nodes, [(edge["source"], edge["target"], edge["relation"]) for edge in found["edges"]]
-    )
+    forward = [(edge["source"], edge["target"], edge["relation"]) for edge in found["edges"]]
+    _grow(origin, found["root"], nodes, [(target, source, relation) for source, target, relation in forward])
+    _grow(outcome, found["root"], nodes, forward)
     console.print(tree)
     if not found["complete"]:
         console.print(Text("there are more versions: ask for a greater --depth", "dim"))
