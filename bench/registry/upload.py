@@ -1,0 +1,126 @@
+"""One large model over loopback until it is registered and durable: ours by the SDK, MLflow's by its artifact proxy."""
+
+import hashlib
+import http.client
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+from onnx import TensorProto, helper
+
+from bench.registry.peer import Upload
+from trimtab import Client
+
+ROW = 64
+
+
+@dataclass
+class Sent:
+    """What an upload took, and what the server's processes held in memory before and at most."""
+
+    size: int
+    seconds: float = 0.0
+    before_mib: float = 0.0
+    most_mib: float = 0.0
+
+    @property
+    def mb_per_second(self) -> float:
+        """10^6 bytes a second."""
+        return self.size / 1e6 / self.seconds
+
+
+def write_graph(path: Path, size: int) -> Path:
+    """An ONNX file with `size` random bytes in one tensor; no two are the same."""
+    data = os.urandom(size // ROW * ROW)
+    table = helper.make_tensor("table", TensorProto.UINT8, [size // ROW, ROW], data, raw=True)
+    row = helper.make_tensor("row", TensorProto.INT64, [1], [7])
+    nodes = [
+        helper.make_node("Gather", ["table", "row"], ["picked"], axis=0),
+        helper.make_node("Cast", ["picked"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["x", "numbers"], ["y"]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", ROW])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", ROW])]
+    graph = helper.make_graph(nodes, "large", inputs, outputs, [table, row])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def sha256_mb_per_second(path: Path) -> float:
+    """SHA-256 of a file in the page cache, alone: no upload that verifies can be faster than that on one core."""
+    with path.open("rb") as file:
+        hashlib.file_digest(file, "sha256")
+        file.seek(0)
+        begun = time.perf_counter()
+        hashlib.file_digest(file, "sha256")
+        return path.stat().st_size / 1e6 / (time.perf_counter() - begun)
+
+
+def to_trimtab(url: str, path: Path, pid: int) -> Sent:
+    """Registered by the SDK: hashed, sent, checked, opened, durable, in the database."""
+    with _watched(pid, path) as sent, Client(url, timeout_seconds=600) as client:
+        begun = time.perf_counter()
+        client.register_model(path, model_id="large", changes="a large one")
+        sent.seconds = time.perf_counter() - begun
+    return sent
+
+
+def to_mlflow(url: str, path: Path, pid: int, name: str) -> Sent:
+    """Put through the artifact proxy, then named by a version. Neither checked nor opened."""
+    target = Upload(url, name)
+    with _watched(pid, path) as sent:
+        begun = time.perf_counter()
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=600, blocksize=1 << 20)
+        with path.open("rb") as file:
+            connection.request(
+                "PUT",
+                target.path,
+                body=file,
+                headers={"Content-Type": "application/octet-stream", "Content-Length": str(sent.size)},
+            )
+            answer = connection.getresponse()
+            if answer.read() and answer.status >= 300:
+                raise RuntimeError(f"MLflow answered the upload {answer.status}")
+        connection.close()
+        target.register()
+        sent.seconds = time.perf_counter() - begun
+    return sent
+
+
+@contextmanager
+def _watched(pid: int, path: Path) -> Iterator[Sent]:
+    """Look at the resident memory of a process and its children until the end, but for those that open a graph."""
+    sent = Sent(path.stat().st_size)
+    process = psutil.Process(pid)
+    ended = threading.Event()
+    sent.before_mib = sent.most_mib = _resident_mib(process)
+
+    def look() -> None:
+        while not ended.wait(0.05):
+            sent.most_mib = max(sent.most_mib, _resident_mib(process))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield sent
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _resident_mib(process: psutil.Process) -> float:
+    found = process.memory_info().rss
+    for child in process.children(recursive=True):
+        try:
+            if not any("graph.py" in word for word in child.cmdline()):
+                found += child.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return found / 2**20
