@@ -35,6 +35,7 @@ from services.serving.routes import owner_of
         ("/", "ui"),
         ("/ui/style.css", "ui"),
         ("/mlops/events", "ui"),
+        ("/mlops/events/replay", "registry"),
     ],
 )
 def test_every_path_of_the_contract_has_its_owner(path: str, owner: str) -> None:
