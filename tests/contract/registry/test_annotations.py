@@ -99,7 +99,7 @@ async def test_a_registration_is_bounded_in_the_same_way(registry: Registry) -> 
         {"lineage": {"dataset_digest": "d" * 257}},
         {"lineage": {"dataset_digest": "\0"}},
     ):
-        refused = await registry.register("alpha", **metadata)  # type: ignore[arg-type]
+        refused = await registry.register("alpha", **metadata)
         assert refused.status_code == 422, (metadata, refused.text)
 
 

@@ -175,11 +175,12 @@ def position(row: dict[str, Any], ordering: Ordering) -> tuple[Any, ...] | None:
     if ordering.metric is not None:
         metrics: dict[str, float] = row["metrics"]
         return (metrics[ordering.metric], row["seq"]) if ordering.metric in metrics else None
+    newest: tuple[Any, ...] = (row["seq"],)
     keys: dict[str, tuple[Any, ...]] = {
         "version": (*number, row["seq"]),
         "model_id": (row["model_id"], *number, row["seq"]),
     }
-    return keys.get(ordering.what, (row["seq"],))
+    return keys.get(ordering.what, newest)
 
 
 def expected(rows: list[dict[str, Any]], question: Question) -> list[tuple[Any, ...]]:

@@ -191,7 +191,7 @@ def _create_search_indexes(connection: sa.Connection) -> None:
         op.create_index("versions_by_model", "versions", ["model_id", "major", "minor", "patch", "seq"])
     else:
         op.create_index("versions_seq", "versions", ["seq"], unique=True)
-        order = [sa.text('model_id COLLATE "C"'), "major", "minor", "patch", "seq"]
+        order: list[str | sa.TextClause] = [sa.text('model_id COLLATE "C"'), "major", "minor", "patch", "seq"]
         op.create_index("versions_by_model", "versions", order)
 
 
