@@ -5,6 +5,7 @@ from datetime import datetime
 
 import pytest
 
+from services.kernel.artifacts import blob_key
 from tests.e2e.conftest import Demo
 from trimtab import Client
 from trimtab.demo.plan import MODEL_ID
@@ -74,7 +75,9 @@ def test_the_commands_show_what_stands(demo: Demo) -> None:
 def test_a_model_file_is_registered_from_the_command_line(demo: Demo) -> None:
     with Client(demo.url) as client:
         version = client.version(MODEL_ID, demo.line("result")["champion"])
-    graph = demo.folder / "artifacts" / version["artifact"] / "model.onnx"
+    [sha256] = [file["sha256"] for file in version["files"] if file["path"] == "model.onnx"]
+    graph = demo.folder / "copy.onnx"
+    graph.write_bytes((demo.folder / "artifacts" / blob_key(sha256)).read_bytes())
     about = demo.folder / "about.json"
     about.write_text(json.dumps({"classes": version["signature"]["classes"], "metrics": {"accuracy": 0.9}}))
     told = demo.trimtab("models", "register", str(graph), "--model-id", "a-copy", "--metadata", str(about))
