@@ -55,6 +55,24 @@ def one_op(node: onnx.NodeProto, *, dims: list[object] | None = None, initialize
     return finish(graph)
 
 
+def weighty(mebibytes: int) -> onnx.ModelProto:
+    """`x` float32 -> `y`, with so many MiB of random weights."""
+    data = np.random.default_rng().bytes(1 << 20) * mebibytes
+    weights = helper.make_tensor("w", TensorProto.UINT8, [len(data)], data, raw=True)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Slice", ["w", "zero", "one"], ["first"]),
+            helper.make_node("Cast", ["first"], ["bias"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["x", "bias"], ["y"]),
+        ],
+        "weighty",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 1])],
+        [weights, *(numpy_helper.from_array(np.array([at], np.int64), name) for at, name in ((0, "zero"), (1, "one")))],
+    )
+    return finish(graph)
+
+
 def save(model: onnx.ModelProto, path: Path) -> Path:
     """Write as is, without any check."""
     path.write_bytes(model.SerializeToString())

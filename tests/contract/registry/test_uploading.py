@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import resource
 import socket
@@ -15,12 +16,14 @@ from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
-from tests.graphs import classifier
+from tests.graphs import classifier, weighty
 from tests.object_store import S3Server
 from tests.registry_process import RegistryProcess
 from tests.waiting import until, until_sync
 from trimtab import AsyncClient, Client
+from trimtab.cli.root import app
 from trimtab.errors import Conflict, NoRoom, Unavailable
 
 MIB = 1 << 20
@@ -179,16 +182,25 @@ def test_a_stopped_sender_goes_on_when_run_again(registry: RegistryProcess, fold
 
 
 async def test_a_cancelled_upload_ends(registry: RegistryProcess, folder: Path) -> None:
-    begun = threading.Event()
+    begun, cancelled = threading.Event(), threading.Event()
+
+    def hold(_done: int, _total: int) -> None:
+        begun.set()
+        cancelled.wait()
+
     async with AsyncClient(registry.url) as client:
-        task = asyncio.ensure_future(
-            client.register_model(folder, model_id="m", on_progress=lambda done, _: begun.set())
-        )
-        await until(begun.is_set)
+        task = asyncio.ensure_future(client.register_model(folder, model_id="m", on_progress=hold))
+        await until(begun.is_set, what="the first block")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    await until(lambda: not any("register" in thread.name for thread in threading.enumerate()))
+    cancelled.set()
+
+    def left() -> list[int]:
+        return [received(registry, path) for path in folder.iterdir()]
+
+    assert await asyncio.to_thread(lambda: sum(left())) < 16 * MIB, "the rest was not sent"
+    assert (await asyncio.to_thread(register, registry.url, folder))["stage"] == "draft"
 
 
 def test_fifty_clients_register_one_model(registry: RegistryProcess, folder: Path) -> None:
@@ -219,11 +231,20 @@ def test_another_content_under_a_version_is_refused_at_once(registry: RegistryPr
         register(registry.url, folder, "fixed", version="1.0.0")
 
 
+def test_the_command_tells_how_far_it_is(registry: RegistryProcess, folder: Path) -> None:
+    arguments = ["models", "register", str(folder), "--model-id", "by-command", "--url", registry.url, "--json"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["stage"] == "draft"
+    last = json.loads(done.stderr.splitlines()[-1])
+    assert (last["event"], last["bytes"], last["seconds_left"]) == ("upload", last["of_bytes"], 0)
+
+
 class TestDirect:
     """Straight to S3, or by the registry where there is none."""
 
     def test_a_version(self, registry: RegistryProcess, tmp_path: Path, folder: Path) -> None:
-        (folder / "notes.txt").write_bytes(b"0123456789abcdef" * (3 * MIB))
+        (folder / "model.onnx").write_bytes(weighty(40).SerializeToString())
         found = register(registry.url, folder, direct=True)
         assert {file["path"] for file in found["files"]} == {"model.onnx", "notes.txt"}
         assert register(registry.url, folder, direct=True) == found
@@ -320,14 +341,13 @@ def test_room_for_unfinished_uploads_is_bounded(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_upload(tmp_path: Path) -> None:
-    """256 MiB by each way; what the process holds beyond its start stays far below that."""
-    size = 256 * MIB
-    big = tmp_path / "big.txt"
-    block = os.urandom(MIB // 2).hex().encode()
-    with big.open("wb") as file:
-        for _ in range(size // MIB):
-            file.write(block)
-    with RegistryProcess(tmp_path / "data") as registry, httpx.Client(trust_env=False, timeout=120) as client:
+    """192 MiB by each way; what the process holds beyond its start stays far below that."""
+    big = tmp_path / "model.onnx"
+    big.write_bytes(weighty(192).SerializeToString())
+    size = big.stat().st_size
+    with big.open("rb") as whole:
+        digest = hashlib.file_digest(whole, "sha256").hexdigest()
+    with RegistryProcess(tmp_path / "data") as registry, httpx.Client(trust_env=False, timeout=300) as client:
         peak = 0
 
         def blocks() -> Iterator[bytes]:
@@ -340,13 +360,12 @@ def test_memory_does_not_grow_with_the_upload(tmp_path: Path) -> None:
         warm = client.put(f"{registry.url}/mlops/blobs/{hashlib.sha256(b'x').hexdigest()}", content=b"x")
         assert warm.status_code == 201
         before = registry.resident_bytes()
-        with big.open("rb") as whole:
-            digest = hashlib.file_digest(whole, "sha256").hexdigest()
         headers = {"Content-Length": str(size), "Upload-Length": str(size)}
         sent = client.put(f"{registry.url}/mlops/blobs/{digest}", content=blocks(), headers=headers)
         assert sent.status_code == 201
-        form = {"file": ("notes.txt", big.open("rb")), "model": ("model.onnx", classifier().SerializeToString())}
-        answer = client.post(f"{registry.url}/mlops/models", data={"metadata": '{"model_id": "m"}'}, files=form)
+        with big.open("rb") as model:
+            form = {"file": ("model.onnx", model)}
+            answer = client.post(f"{registry.url}/mlops/models", data={"metadata": '{"model_id": "m"}'}, files=form)
         assert answer.status_code == 201, answer.text
         peak = max(peak, registry.resident_bytes())
     assert peak - before < 100 * MIB
