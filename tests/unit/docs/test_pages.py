@@ -21,6 +21,7 @@ PAGES = [
 NO_FIELD_OF_SETTINGS = {
     "TRIMTAB_API_KEY",  # of the command line and the SDK
     "TRIMTAB_URL",
+    "TRIMTAB_SIGNING_PASSWORD",
     "TRIMTAB_SECRETS_DIR",
     "TRIMTAB_FAILPOINTS",  # of the crash tests
 }
