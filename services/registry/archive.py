@@ -35,8 +35,8 @@ from services.registry.words import Words
 FORMAT: Final = "trimtab-version"
 FORMAT_VERSION = 1
 RECORD_NAME, MODEL_FOLDER, SIGNATURE_NAME, SIGNATURES_FOLDER = "record.json", "model/", "model.sig", "signatures/"
-MAX_RECORD_BYTES = 8 << 20
-MAX_MOVES = 10_000
+MAX_RECORD_BYTES = 32 << 20
+MAX_MOVES = 1_000
 """Stage moves of one version in an archive: the newest."""
 MAX_SIGNATURES = 100
 BLOCK_BYTES = 1 << 20

@@ -44,5 +44,7 @@ def is_upload(method: str, path: str) -> bool:
 
     >>> is_upload("POST", "/mlops/models"), is_upload("GET", "/mlops/models"), is_upload("PUT", "/mlops/blobs/1f")
     (True, False, True)
+    >>> is_upload("POST", "/mlops/models/import"), is_upload("GET", "/mlops/models/m/1.0.0/export")
+    (True, False)
     """
     return (method == "POST" and path in ("/mlops/models", "/mlops/models/import")) or path.startswith("/mlops/blobs/")

@@ -212,6 +212,15 @@ async def test_no_request_names_a_source(registry: Registry) -> None:
     assert await registry.events() == []
 
 
+async def test_nothing_is_loaded_by_what_a_request_says_of_it(registry: Registry) -> None:
+    for number, framework in enumerate(("sklearn", "pytorch", "pickle", "os.system", "../../loader")):
+        answer = await registry.register("m", classifier(number), None, None, framework=framework)
+        assert (answer.status_code, answer.json()["framework"]) == (201, framework)
+        assert [output["name"] for output in answer.json()["signature"]["outputs"]] == ["probabilities"]
+        answer = await registry.register("m", None, {"model.onnx": PICKLE}, None, framework=framework)
+        assert answer.status_code == 415, answer.text
+
+
 # what files are, told by their bytes ------------------------------------------------------------------------------
 
 PICKLE = pickle.dumps(print)
