@@ -8,6 +8,7 @@ is two things at once: a pickle runs code when it is read.
 import codecs
 import io
 import pickletools
+import warnings
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,10 +53,12 @@ def is_pickle(head: bytes) -> bool:
         return True
     seen: set[str] = set()
     try:
-        for number, (opcode, _, _) in enumerate(pickletools.genops(head)):
-            seen.add(opcode.name)
-            if number > MAX_OPCODES:
-                return True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of escapes in what is no text
+            for number, (opcode, _, _) in enumerate(pickletools.genops(head)):
+                seen.add(opcode.name)
+                if number > MAX_OPCODES:
+                    return True
     except (ValueError, IndexError, UnicodeDecodeError):
         return False  # opcodes of protocol 0 and 1 are printable: most text breaks off as one
     return bool(seen & _CODE_OPCODES)
