@@ -14,7 +14,7 @@ def people(rows: int = 300, seed: int = 0) -> pd.DataFrame:
             "visits": random.integers(0, 9, rows),
             "member": random.random(rows) < 0.5,
             "city": random.choice(["Oslo", "Lima", "Pune"], rows),
-            "plan": random.choice(["basic", "plus", None], rows),
+            "plan": random.choice(np.array(["basic", "plus", None], dtype=object), rows),
         }
     )
     frame.loc[frame.index % 7 == 0, "age (years)"] = np.nan
