@@ -1,5 +1,6 @@
 """The registry's own process on a filled database, asked over HTTP."""
 
+import json
 import random
 import subprocess
 import sys
