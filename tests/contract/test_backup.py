@@ -5,6 +5,7 @@ import gzip
 import json
 import shutil
 import sqlite3
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -19,12 +20,14 @@ from services.kernel.artifacts import BLOBS
 from services.kernel.db import Database
 from services.kernel.migrate import migrate
 from services.kernel.storage import open_store
+from services.kernel.tables import outbox
 from services.registry import audit
 from services.registry.settings import RegistrySettings
 from tests.contract.registry.conftest import running
 from tests.contract.stores import s3_settings
 from tests.golden.registry_database import DATABASES as GOLDEN
-from trimtab.backup import objects, record, restoring, saving, tables
+from tests.waiting import until_sync
+from trimtab.backup import databases, objects, record, restoring, saving, tables
 from trimtab.backup.databases import SERVICES, Tell, migrations_of
 from trimtab.backup.errors import BackupError, BackupUnusable, NotEmpty
 from trimtab.local.data_lock import DataLock
@@ -431,6 +434,58 @@ async def test_damage_after_the_first_backup_does_not_reach_it(saved: tuple[Loca
     target = make("sqlite")
     restore(target, folder)
     assert stored(target) == before
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_all_databases_are_saved_as_of_one_moment(kind: str, make: Make, tmp_path: Path) -> None:
+    """What one service has said and another has handled is saved on both sides, or on the first alone."""
+    settings = make(kind)
+    settings.data_dir.mkdir()
+    migrate_all(settings)
+    names = ("registry", "monitor", "loop")
+    written = [Database(settings.database_of(name), name) for name in names]
+    stop = threading.Event()
+
+    def say_and_handle() -> None:
+        while not stop.is_set():
+            for database in written:
+                database.write_now(lambda connection: connection.execute(outbox.insert().values(ROW)))
+
+    talking = threading.Thread(target=say_and_handle)
+    talking.start()
+    try:
+        for _ in range(5):
+            until_sync(lambda: written[0].read_now(lambda c: tables.count(c, outbox)) > 0)
+            back_up(settings, tmp_path / "backup")
+            saved = {part.service: part for part in record.read(tmp_path / "backup").databases}
+            rows = [next(t.rows for t in saved[name].tables if t.name == "outbox") for name in names]
+            assert rows[0] >= rows[1] >= rows[2] >= rows[0] - 1
+    finally:
+        stop.set()
+        talking.join()
+        for database in written:
+            database.close()
+
+
+ROW = {"id": "1", "topic": "alerts", "key": "m", "headers": "[]", "body": b"{}", "at": 1.0, "published_at": 1.0}
+
+
+async def test_what_is_made_or_collected_during_a_backup_is_in_it(
+    saved: tuple[LocalSettings, Path], make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, folder = saved
+    store, save, before = open_store(settings), databases.save, stored(settings)
+
+    def meanwhile(*arguments: Any) -> Any:
+        store.delete("datasets/rows.csv")
+        store.put_bytes("datasets/late.csv", b"late")
+        return save(*arguments)
+
+    monkeypatch.setattr(databases, "save", meanwhile)
+    back_up(settings, folder)
+    target = make("sqlite")
+    restore(target, folder)
+    assert stored(target) == {**before, "datasets/late.csv": b"late"}
 
 
 def test_an_older_database_is_saved_as_it_is_and_restored_to_todays_revision(make: Make, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """The services' databases as JSON lines, and back into empty ones of either dialect.
 
 All of them are read as of one moment, while their services go on writing: in one REPEATABLE READ transaction on
-PostgreSQL, on SQLite in snapshots that are opened one right after the other, faster than an event goes from one service
-to the next. So no service is saved with what another has not said yet.
+PostgreSQL; on SQLite in snapshots that are opened while all five files are locked for writing, which takes
+milliseconds. So no service is saved with what another has not said yet.
 
 Restoring makes the tables of the saved revision, fills them, and migrates them to today's. It is one transaction for
 all databases on PostgreSQL; on SQLite the files are moved into place together, after the last of them is whole.
@@ -66,33 +66,38 @@ def save(settings: Settings, folder: Path, run: str, tell: Tell) -> list[Databas
         opened = {service: stack.enter_context(_opened(settings, service)) for service in SERVICES}
         databases = {service: database for service, database in opened.items() if database is not None}
         if _on_postgres(settings):
-            first = databases[SERVICES[0]]
-            return first.read_now(lambda connection: write(dict.fromkeys(SERVICES, _begun(connection))))
-        for database in databases.values():
-            database.read_now(tables.names)  # connects now, so that the snapshots are opened without a pause
+            return databases[SERVICES[0]].read_now(lambda connection: write(_one_moment(connection)))
         return _with_snapshots(list(databases.items()), {}, write)
+
+
+def _one_moment(connection: sa.Connection) -> dict[str, sa.Connection]:
+    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    return dict.fromkeys(SERVICES, connection)
 
 
 def _with_snapshots(
     databases: Sequence[tuple[str, Database]],
     connections: Mapping[str, sa.Connection],
     write: Callable[[Mapping[str, sa.Connection]], list[DatabasePart]],
+    locked: Sequence[Database] = (),
 ) -> list[DatabasePart]:
+    """`write(connections)` in a transaction of each database, all of which see the same moment."""
     if not databases:
+        _while_nobody_writes(locked, lambda: [tables.revision_of(connection) for connection in connections.values()])
         return write(connections)
     (service, database), *others = databases
     return database.read_now(
-        lambda connection: _with_snapshots(others, {**connections, service: _begun(connection)}, write)
+        lambda connection: _with_snapshots(others, {**connections, service: connection}, write, (*locked, database))
     )
 
 
-def _begun(connection: sa.Connection) -> sa.Connection:
-    """The connection, whose transaction sees this moment from now on."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
-    else:
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    return connection
+def _while_nobody_writes(databases: Sequence[Database], look: Callable[[], object]) -> None:
+    """Call `look`, which opens the snapshots: a transaction of SQLite sees the moment of its first look."""
+    if not databases:
+        look()
+        return
+    first, *others = databases
+    first.write_now(lambda _: _while_nobody_writes(others, look))
 
 
 def _look_at(connection: sa.Connection, service: str) -> None:

@@ -61,7 +61,15 @@ class Report:
             for what, count, unit, size in self.rows
         ]
         seconds = round(sum(self.seconds.values()), 2)
-        return {**self.facts, "parts": parts, "seconds": seconds, "damaged": self.damaged, "notes": self.notes}
+        stages = {what: round(spent, 2) for what, spent in self.seconds.items()}
+        return {
+            **self.facts,
+            "parts": parts,
+            "seconds": seconds,
+            "stages": stages,
+            "damaged": self.damaged,
+            "notes": self.notes,
+        }
 
     def _seconds_of(self, what: str) -> float | None:
         return round(self.seconds[what], 2) if what in self.seconds else None

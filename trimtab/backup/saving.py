@@ -105,7 +105,7 @@ def check(folder: Path, show: Show) -> Report:
 @contextmanager
 def _mine(folder: Path) -> Iterator[None]:
     """The folder, for one backup at a time; it must be empty at first, since what does not belong to it is removed."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = folder / LOCK
     if not lock.exists() and not (folder / record.NAME).exists() and any(folder.iterdir()):
         raise BackupError(
