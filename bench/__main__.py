@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-PROGRAMS = ("consume", "monitor", "serving")
+PROGRAMS = ("consume", "monitor", "serving", "registry")
 
 
 def main() -> int:

@@ -192,6 +192,8 @@ def _report_uploads(sent: dict[str, Any], size: Size) -> None:
             "server": "trimtab, by its SDK" if server == SQLITE else server,
             "median MB/s": median(sent[server]),
             "best MB/s": max(one.mb_per_second for one in sent[server]),
+            "s, of it sending": statistics.median(one.sending_seconds for one in sent[server]),
+            "checking, registering": statistics.median(one.seconds - one.sending_seconds for one in sent[server]),
             "memory before, MiB": max(one.before_mib for one in sent[server]),
             "at most, MiB": max(one.most_mib for one in sent[server]),
         }
