@@ -15,7 +15,7 @@ from schemas.base import StrictDocument
 from schemas.manifest import MANIFEST_NAME, Manifest
 from services.kernel.artifacts import blob_key, keep_blob
 from services.kernel.auth import Principal
-from services.kernel.errors import Conflict, IntegrityFailed, Unavailable
+from services.kernel.errors import Conflict, IntegrityFailed, NotFound, Unavailable
 from services.kernel.storage import ArtifactStore
 from services.registry.blocks import pour
 from services.registry.garbage import CHUNK, VERSIONS
@@ -121,19 +121,29 @@ class Blobs:
 
 
 def bring(store: ArtifactStore, files: Iterable[Received]) -> None:
-    """Lay stored blobs where `files` say: by a link in the same filesystem, else by a copy. Blocking."""
+    """Lay stored blobs where `files` say: by a link in the same filesystem, else by a copy. Blocking.
+
+    Raises `Unavailable` when one that was there has been collected meanwhile.
+    """
     for file in files:
-        key = blob_key(file.sha256)
-        file.path.parent.mkdir(parents=True, exist_ok=True)
-        stored = store.path_of(key)
-        if stored is not None:
-            try:
-                file.path.hardlink_to(stored)
-                continue
-            except OSError as error:
-                if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
-                    raise
-        store.fetch(key, file.path)
+        try:
+            _bring(store, file)
+        except (NotFound, FileNotFoundError) as error:
+            raise Unavailable(f"{file.name} has just been removed as garbage: send the version again") from error
+
+
+def _bring(store: ArtifactStore, file: Received) -> None:
+    key = blob_key(file.sha256)
+    file.path.parent.mkdir(parents=True, exist_ok=True)
+    stored = store.path_of(key)
+    if stored is not None:
+        try:
+            file.path.hardlink_to(stored)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
+                raise
+    store.fetch(key, file.path)
 
 
 def store_version(

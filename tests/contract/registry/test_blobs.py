@@ -9,6 +9,7 @@ import pickle
 import tarfile
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,9 +19,11 @@ from schemas.events import ModelRegistered
 from services.kernel.artifacts import blob_key
 from services.kernel.auth import Principal
 from services.kernel.errors import Unavailable
-from services.registry.blobs import NamedBlob, within_reach
+from services.registry.blobs import NamedBlob, bring, within_reach
+from services.registry.incoming import Received
 from services.registry.model import parse_version
 from services.registry.settings import RegistrySettings
+from services.registry.tables import condemned
 from tests.contract.registry.conftest import Registry
 from tests.graphs import classifier
 
@@ -190,6 +193,25 @@ class TestByDigest:
         versions = sorted((answer.json()["version"] for answer in answers), key=parse_version)
         today = versions[0].rpartition(".")[2]
         assert versions == [f"1.{minor}.{today}" for minor in range(50)]
+
+    async def test_what_is_being_collected_is_asked_for_later(self, registry: Registry) -> None:
+        """The collection of garbage has claimed the bytes: they may be gone at any moment, so nothing may name them."""
+        await put(registry, GRAPH)
+        claim = {"key": blob_key(sha256(GRAPH)), "size_bytes": len(GRAPH), "at": 0.0, "claimed_at": time.time()}
+        await registry.service.db.write(lambda connection: connection.execute(condemned.insert().values(claim)))
+        for answer in (await register(registry, {"model.onnx": GRAPH}), await registry.register("m")):
+            assert (answer.status_code, answer.json()["code"]) == (503, "being-collected")
+            assert "retry-after" in answer.headers
+        assert list(registry.store.list("models")) == []
+        await registry.service.db.write(lambda connection: connection.execute(condemned.delete()))
+        assert (await register(registry, {"model.onnx": GRAPH})).status_code == 201
+
+    async def test_what_vanishes_between_check_and_use_is_asked_for_later(
+        self, registry: Registry, tmp_path: Path
+    ) -> None:
+        gone = Received("model.onnx", tmp_path / "version" / "model.onnx", 1, "0" * 64)
+        with pytest.raises(Unavailable, match="send the version again"):
+            await asyncio.to_thread(bring, registry.store, [gone])
 
 
 class TestPieces:
