@@ -12,6 +12,7 @@ from services.serving.routes import owner_of
     [
         ("/mlops/models", "registry"),
         ("/mlops/models/m", "registry"),
+        ("/mlops/versions", "registry"),
         ("/mlops/models/m/1.0.0", "registry"),
         ("/mlops/models/m/1.0.0/promote", "registry"),
         ("/mlops/models/m/history", "registry"),
@@ -23,6 +24,8 @@ from services.serving.routes import owner_of
         ("/mlops/deploy", "registry"),
         ("/mlops/deployments/m/rollback", "registry"),
         ("/mlops/keys", "registry"),
+        ("/mlops/signers/1f", "registry"),
+        ("/mlops/garbage", "registry"),
         ("/mlops/policy", "registry"),
         ("/mlops/models/m/policy", "registry"),
         ("/mlops/models/m/%40champion", "registry"),
