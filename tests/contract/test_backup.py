@@ -437,24 +437,35 @@ async def test_damage_after_the_first_backup_does_not_reach_it(saved: tuple[Loca
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_all_databases_are_saved_as_of_one_moment(kind: str, make: Make, tmp_path: Path) -> None:
+def test_all_databases_are_saved_as_of_one_moment(
+    kind: str, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What one service has said and another has handled is saved on both sides, or on the first alone."""
     settings = make(kind)
     settings.data_dir.mkdir()
     migrate_all(settings)
     names = ("registry", "monitor", "loop")
     written = [Database(settings.database_of(name), name) for name in names]
-    stop = threading.Event()
+    stop, handled, look = threading.Event(), threading.Event(), tables.revision_of
+
+    def look_slowly(connection: sa.Connection) -> str | None:
+        """Between two looks there is time for an event to go all the way, if it can."""
+        handled.clear()
+        handled.wait(0.1)
+        return look(connection)
+
+    monkeypatch.setattr(tables, "revision_of", look_slowly)
 
     def say_and_handle() -> None:
         while not stop.is_set():
             for database in written:
                 database.write_now(lambda connection: connection.execute(outbox.insert().values(ROW)))
+            handled.set()
 
     talking = threading.Thread(target=say_and_handle)
     talking.start()
     try:
-        for _ in range(5):
+        for _ in range(2):
             until_sync(lambda: written[0].read_now(lambda c: tables.count(c, outbox)) > 0)
             back_up(settings, tmp_path / "backup")
             saved = {part.service: part for part in record.read(tmp_path / "backup").databases}
