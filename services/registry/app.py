@@ -65,6 +65,7 @@ def build(settings: RegistrySettings) -> Service:
     graces = Graces(settings.registry_grace_seconds, settings.registry_unregistered_days * 86_400)
     collector = Collector(service.work, store, graces, settings.registry_collection_seconds, waits_for)
     service.state["collector"] = collector
+    service.state["verifications"] = asyncio.Semaphore(settings.registry_verifications_at_once)
     service.add(BackgroundTask("collector", collector.run))
     service.app = create_api(service, ROUTERS, title="Trimtab registry", unbounded=UNBOUNDED)
     return service

@@ -31,6 +31,8 @@ class RegistrySettings(Settings):
     registry_grace_seconds: float = Field(default=86_400.0, ge=0)
     """How long what no version names stays in the artifact store before it is condemned, and once more before it is
     removed. It must exceed the longest upload, and two hours: bytes that are used once more are made young hourly."""
+    registry_verifications_at_once: int = Field(default=2, ge=1, le=64)
+    """How many versions are read and hashed beside each other by `models verify`; further ones wait."""
     registry_unregistered_days: float = Field(default=30.0, ge=0)
     """How long the model of a job that was not registered stays: a trial of an experiment, or a refused one."""
 

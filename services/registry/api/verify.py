@@ -4,7 +4,7 @@ import asyncio
 from typing import Literal
 
 import sqlalchemy as sa
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from schemas.base import Document, Name, Version
 from services.kernel.http.api import Admin, Reader
@@ -13,9 +13,6 @@ from services.registry.api.parts import PartsOf, VersionRef
 from services.registry.verification import SignatureState, State, Verdict
 
 router = APIRouter(prefix="/mlops", tags=["integrity"])
-
-AT_ONCE = asyncio.Semaphore(2)
-"""Verifications beside each other; further ones wait."""
 
 
 class FileChecked(Document):
@@ -56,7 +53,7 @@ class AuditVerified(Document):
 
 
 @router.post("/models/{model_id}/{version}/verify", summary="Read and hash every byte of a version")
-async def verify(model_id: Name, version: VersionRef, parts: PartsOf, _: Reader) -> VersionVerified:
+async def verify(model_id: Name, version: VersionRef, request: Request, parts: PartsOf, _: Reader) -> VersionVerified:
     """Its files against the manifest, the manifest against the record, its signatures against the trusted signers.
 
     200 whatever was found: `state` tells.
@@ -67,7 +64,8 @@ async def verify(model_id: Name, version: VersionRef, parts: PartsOf, _: Reader)
         return row, list(signing.signatures_of(connection, model_id, row.version))
 
     row, signatures = await parts.db.read(read)
-    async with AT_ONCE:
+    at_once: asyncio.Semaphore = request.app.state.service.state["verifications"]
+    async with at_once:
         found = await asyncio.to_thread(verification.verify, parts.store, row, signatures)
     return _document(row, found)
 
