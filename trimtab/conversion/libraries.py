@@ -18,13 +18,13 @@ MAX_PARAMETER_BYTES = 10_000
 """A longer hyper-parameter (a list of vectors, a vocabulary) is data and stays out of the metadata."""
 
 
-def need(module: str) -> Any:
-    """The module. Raises `Misconfigured` that says what to install."""
+def need(module: str, install: str = "'trimtab[convert]'") -> Any:
+    """The module. Raises `Misconfigured` that says what to `install`."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise Misconfigured(
-            f"{error.name} is not installed, and the conversion needs it: pip install 'trimtab[convert]'"
+            f"{error.name} is not installed, and the conversion needs it: pip install {install}"
         ) from error
 
 

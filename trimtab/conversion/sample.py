@@ -139,7 +139,7 @@ def read_sample(given: Any, names: Sequence[str] | None = None, own: Sequence[st
     if not _is_frame(given) and hasattr(given, "to_pandas"):
         given = given.to_pandas()
     if isinstance(given, list) and given and isinstance(given[0], Mapping):
-        given = need("pandas").DataFrame(given)
+        given = need("pandas", install="pandas").DataFrame(given)
     if _is_frame(given):
         sample = Sample(given, _frame_columns(given))
     elif isinstance(given, Mapping):

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +17,6 @@ from sklearn.multioutput import MultiOutputClassifier
 from services.kernel.errors import InvalidInput, Misconfigured
 from tests.graphs import classifier
 from tests.unit.trimtab.conversion.converting import version_of
-from trimtab.conversion import libraries
 from trimtab.conversion.errors import NotConvertible
 
 
@@ -124,9 +124,17 @@ def test_one_answer_a_row() -> None:
         version_of(MultiOutputClassifier(LogisticRegression()).fit(frame(), frame() > 0), frame())
 
 
-def test_a_converter_that_is_not_installed_is_named() -> None:
-    with pytest.raises(Misconfigured, match=r"no_such_package is not installed.*pip install 'trimtab\[convert\]'"):
-        libraries.need("no_such_package.part")
+@pytest.mark.parametrize(
+    ("package", "sample", "install"),
+    [("skl2onnx", frame(), r"'trimtab\[convert\]'"), ("pandas", frame().to_dict("records"), "pandas")],
+)
+def test_a_package_that_is_not_installed_is_named(
+    package: str, sample: Any, install: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = fitted()
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(Misconfigured, match=f"{package} is not installed.*pip install {install}"):
+        version_of(model, sample)
 
 
 @pytest.mark.parametrize(
