@@ -24,6 +24,7 @@ from services.registry import archive, audit
 from services.registry.settings import RegistrySettings
 from services.registry.tables import audit as audit_table
 from tests.contract.registry.conftest import Registry, running
+from tests.contract.registry.test_keys import granted
 from tests.graphs import classifier
 
 IMPORT = "/mlops/models/import"
@@ -433,3 +434,26 @@ async def test_what_is_not_there_is_not_exported(registry: Registry) -> None:
     await registry.register("m")
     for path in ("m/9.9.9", "nobody/1.0.0"):
         assert (await registry.client.get(f"/mlops/models/{path}/export")).status_code == 404
+
+
+async def test_a_key_moves_only_what_it_may(registry: Registry, tmp_path: Path) -> None:
+    data = await exported(registry, await promoted(registry))
+    (tmp_path / "guarded").mkdir()
+    settings = RegistrySettings(data_dir=tmp_path / "guarded", auth="keys", internal_key="internal-secret")
+    async for guarded in running(settings):
+        guarded.client.headers["Authorization"] = "Bearer internal-secret"
+        assert (await imported(guarded, data)).status_code == 201
+        for scopes, prefixes, may_export, may_import in (
+            (["read"], [], True, False),
+            (["write"], ["threat-"], True, True),
+            (["write"], ["other-"], False, False),
+            (["predict"], [], False, False),
+            (["deploy"], ["threat-"], True, False),
+        ):
+            key = await granted(guarded, *scopes, prefixes=tuple(prefixes))
+            version = json.loads(members_of(data)[0][1])["version"]
+            path = f"/mlops/models/threat-classifier/{version}/export"
+            answer = await guarded.client.get(path, headers=key)
+            assert (answer.status_code == 200) is may_export, answer.text
+            answer = await guarded.client.post(IMPORT, content=data, headers={**TAR, **key})
+            assert answer.status_code == (200 if may_import else 403), answer.text
