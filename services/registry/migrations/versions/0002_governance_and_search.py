@@ -10,6 +10,8 @@ import unicodedata
 import sqlalchemy as sa
 from alembic import op
 
+from services.kernel.errors import Misconfigured
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -168,6 +170,11 @@ def _create_search_tables(connection: sa.Connection) -> None:
     )
     op.create_index("version_tags_value", "version_tags", ["name", "head", "seq"])
     if sqlite:
+        if connection.exec_driver_sql("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").first() is None:
+            raise Misconfigured(
+                "this Python's SQLite cannot search text (it has no FTS5): use a Python that can, such as those of "
+                "python.org, uv, conda and Debian, or PostgreSQL (TRIMTAB_DATABASE_URL)"
+            )
         connection.exec_driver_sql(
             "CREATE VIRTUAL TABLE version_words USING fts5(words, tokenize='ascii', detail='none', columnsize=0)"
         )
