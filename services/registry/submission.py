@@ -76,6 +76,8 @@ def named(files: Iterable[Received]) -> list[Received]:
     graphs = [at for at, file in enumerate(found) if "/" not in file.name and file.name.lower().endswith(".onnx")]
     if len(graphs) == 1:
         found[graphs[0]] = replace(found[graphs[0]], name=MODEL_NAME)
+    if any(file.name.startswith(f"{MODEL_NAME}/") for file in found):
+        raise InvalidInput(f"{MODEL_NAME} is the version's model, not a folder")
     if MODEL_NAME not in (file.name for file in found):
         raise InvalidInput(f"the version's model is missing: send one ONNX file, or name it {MODEL_NAME}")
     return found

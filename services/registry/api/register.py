@@ -17,7 +17,7 @@ from schemas.events import Scope
 from schemas.manifest import MODEL_NAME, Manifest
 from services.kernel.artifacts import discard_version
 from services.kernel.auth import Principal
-from services.kernel.errors import TooLarge, TrimtabError
+from services.kernel.errors import InvalidInput, TooLarge, TrimtabError
 from services.kernel.failpoints import failpoint
 from services.kernel.http.api import Writer
 from services.kernel.uow import UnitOfWork
@@ -121,7 +121,11 @@ async def _by_digest(
     if sum(file.size for file in asked.files) > parts.settings.registry_max_upload_bytes:
         limit = parts.settings.registry_max_upload_bytes
         raise TooLarge(f"the version is over {limit} bytes: see TRIMTAB_REGISTRY_MAX_UPLOAD_BYTES")
-    digests = [file.sha256 for file in asked.files]
+    sizes: dict[str, int] = {}
+    for file in asked.files:
+        if sizes.setdefault(file.sha256, file.size) != file.size:
+            raise InvalidInput(f"files: {file.sha256} is said to have {sizes[file.sha256]} and {file.size} bytes")
+    digests = list(sizes)
     mine = await parts.db.read(lambda connection: within_reach(connection, principal, digests))
     await asyncio.to_thread(parts.blobs.demand, principal, asked.files, mine)
     files = named(Received(file.path, folder / file.path, file.size, file.sha256) for file in asked.files)

@@ -162,6 +162,7 @@ class TestByDigest:
             [{"path": "model.onnx", "size": 1, "sha256": "x"}],
             [{"path": "model.onnx", "size": -1, "sha256": "0" * 64}],
             [{"path": "a.txt", "size": 1, "sha256": "0" * 64}] * 2,
+            [{"path": f"{size}.txt", "size": size, "sha256": "0" * 64} for size in (1, 2)],
             [{"path": path, "size": 1, "sha256": "0" * 64} for path in ("a.txt", "a.txt/b.txt")],
             [{"path": "model.onnx", "size": settings_of(registry).registry_max_upload_bytes + 1, "sha256": "0" * 64}],
         ):
@@ -369,6 +370,7 @@ class TestTar:
             (tar({"model.onnx": GRAPH, "../x.txt": b"x"}), "cannot be in a storage key"),
             (tar({"model.onnx": GRAPH, "manifest.json": b"{}"}), "leave it out"),
             (tar({"notes.txt": b"x"}), "model.onnx"),
+            (tar({"net.onnx": GRAPH, "model.onnx/notes.txt": b"x"}), "not a folder"),
             (tar({"model.onnx": GRAPH}, version="1"), "version"),
         ):
             answer = await send_tar(registry, body)
