@@ -12,6 +12,7 @@ from trimtab.conversion.errors import NotConvertible
 from trimtab.conversion.joining import OPSET
 from trimtab.conversion.libraries import REFUSALS, need, plain_parameters, quiet, refused
 from trimtab.conversion.sample import Sample
+from trimtab.conversion.skl2onnx_help import to_onnx
 from trimtab.conversion.subject import About, Answers, Draft, Outputs, Slot
 
 VALUES = ("reg:", "count:", "regression", "poisson", "gamma", "tweedie", "huber", "fair", "quantile", "mape")
@@ -19,7 +20,12 @@ VALUES = ("reg:", "count:", "regression", "poisson", "gamma", "tweedie", "huber"
 
 
 class _Booster:
-    """What both have in common: one matrix in; a probability, a row of them, or a number out."""
+    """What both have in common: one matrix in; a probability, a row of them, or a number out.
+
+    `takes` is the type that its trees compare in.
+    """
+
+    takes: DType
 
     def __init__(self, about: About, objective: str, classes: int, given: Sequence[Any] | None, names: Any) -> None:
         self.about = about
@@ -59,27 +65,28 @@ class _Booster:
                 f"a booster takes numbers only, and {', '.join(texts[:5])} hold strings: encode them "
                 "in a scikit-learn Pipeline with the booster as its last step"
             )
-        types = need("onnxmltools.convert.common.data_types")
         with quiet():
             try:
-                graph = self._convert([("X", types.FloatTensorType([None, len(sample.names)]))])
+                graph = self._convert(len(sample.names))
             except REFUSALS as error:
                 raise refused("the booster can't be converted to ONNX", error) from error
         names = [value.name for value in graph.graph.output]
         outputs = Outputs(value=names[0])
         if self.classes is not None:
             outputs = Outputs(probabilities=names[1], label=names[0], label_keys=tuple(range(len(self.classes))))
-        yield Draft(graph, (Slot(sample.names, DType.FLOAT32),), outputs)
+        yield Draft(graph, (Slot(sample.names, self.takes),), outputs, wide=self.takes is DType.FLOAT64)
 
     def _predict(self, rows: Any) -> Any:
         raise NotImplementedError
 
-    def _convert(self, types: Any) -> Any:
+    def _convert(self, width: int) -> Any:
         raise NotImplementedError
 
 
 class XgboostBooster(_Booster):
     """An `xgboost.Booster`."""
+
+    takes = DType.FLOAT32
 
     def __init__(self, booster: Any, classes: Sequence[Any] | None) -> None:
         self._xgboost = need("xgboost")
@@ -98,7 +105,8 @@ class XgboostBooster(_Booster):
         names = None if hasattr(rows, "iloc") else self._booster.feature_names
         return self._booster.predict(self._xgboost.DMatrix(rows, feature_names=names))
 
-    def _convert(self, types: Any) -> Any:
+    def _convert(self, width: int) -> Any:
+        types = [("X", need("onnxmltools.convert.common.data_types").FloatTensorType([None, width]))]
         twin = self._booster[: self._booster.num_boosted_rounds()]
         twin.set_attr(best_iteration=None, best_score=None)
         twin.feature_names = None
@@ -107,6 +115,8 @@ class XgboostBooster(_Booster):
 
 class LightgbmBooster(_Booster):
     """A `lightgbm.Booster`."""
+
+    takes = DType.FLOAT64
 
     def __init__(self, booster: Any, classes: Sequence[Any] | None) -> None:
         self._booster = booster
@@ -122,9 +132,14 @@ class LightgbmBooster(_Booster):
     def _predict(self, rows: Any) -> Any:
         return self._booster.predict(rows)
 
-    def _convert(self, types: Any) -> Any:
-        convert = need("onnxmltools").convert_lightgbm
-        return convert(self._booster, initial_types=types, target_opset=OPSET, zipmap=False)
+    def _convert(self, width: int) -> Any:
+        """Through the scikit-learn class, which a booster can be put into: only there the trees stay in float64."""
+        lightgbm = need("lightgbm")
+        twin = lightgbm.LGBMClassifier() if self.classes else lightgbm.LGBMRegressor()
+        twin._Booster, twin._n_features, twin.fitted_ = self._booster, width, True
+        twin._classes = np.arange(len(self.classes or ()))
+        twin._n_classes = len(self.classes or ())
+        return to_onnx(twin, [("X", DType.FLOAT64, width)])
 
 
 def _given_names(booster: Any) -> Sequence[str] | None:
