@@ -174,7 +174,7 @@ class _Search:
     def _found_by_text(self, seq: Any) -> sa.ColumnElement[bool]:
         key = key_of(self._dialect)
         assert self._match is not None
-        if self._dialect == "sqlite":
+        if self._dialect == "sqlite":  # under a cast, so that the order is walked and not this list
             return sa.cast(seq.in_(sa.select(key).select_from(version_words).where(self._match)), sa.Boolean)
         return looked_up(self._match, key == seq)
 

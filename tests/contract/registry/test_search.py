@@ -180,7 +180,7 @@ def position(row: dict[str, Any], ordering: Ordering) -> tuple[Any, ...] | None:
         "version": (*number, row["seq"]),
         "model_id": (row["model_id"], *number, row["seq"]),
     }
-    return keys.get(ordering.what, newest)
+    return keys[ordering.what] if ordering.what in keys else newest
 
 
 def expected(rows: list[dict[str, Any]], question: Question) -> list[tuple[Any, ...]]:
