@@ -65,13 +65,14 @@ def fetch_keras(mlmodel: MLmodel, files: ModelFiles, folder: Path) -> Path:
     pickled = sorted(name for name in names if name.endswith(("pickle", ".pkl")))
     if pickled:
         raise UnsupportedMedia(
-            f"this Keras model comes with custom objects in a pickle ({pickled[0]}), which is never opened: "
+            f"this Keras model comes with custom objects in a pickle ({pickled[0][:80]}), which is never opened: "
             f"{_how(flavor)}"
         )
     if "model.keras" not in names:
+        kept = ", ".join(sorted(names)[:5])[:200] or "nothing"
         raise UnsupportedMedia(
-            f"this Keras model is not kept as a .keras file but as {', '.join(sorted(names)) or 'nothing'}: log it "
-            f"with Keras 3 and save_exported_model=False, or {_how(flavor)}"
+            f"this Keras model is not kept as a .keras file but as {kept}: log it with Keras 3 and "
+            f"save_exported_model=False, or {_how(flavor)}"
         )
     path = folder / "model.keras"
     files.fetch(f"{data}/model.keras", path)

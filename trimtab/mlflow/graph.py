@@ -79,7 +79,7 @@ def without_mappings(model: Any) -> tuple[str, ...] | None:
         node = zipped.get(value.name)
         if node is None or len(node.input) != 1:
             continue
-        keys = next((tuple(map(_key, helper.get_attribute_value(item))) for item in node.attribute), ())
+        keys = tuple(_key(key) for item in node.attribute for key in (*item.strings, *item.ints))
         model.graph.node.remove(node)
         value.CopyFrom(helper.make_tensor_value_info(node.input[0], TensorProto.FLOAT, ["batch", len(keys)]))
         classes = keys or classes
@@ -139,6 +139,7 @@ def _make_room(model: Any, names: set[str]) -> None:
     taken = {value.name for value in (*graph.input, *graph.output, *graph.initializer)}
     taken |= {name for node in graph.node for name in node.output}
     rename(graph, {name: f"{_PREFIX}{name}" for name in taken & names})
+    del graph.value_info[:]  # what it says of those names is of others now
 
 
 def _place(tensor: Any, fetch: Callable[[str], Path]) -> tuple[Path, int, int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas.features import Signature
 from schemas.manifest import MODEL_NAME
-from services.kernel.errors import NotFound
+from services.kernel.errors import NotFound, Unavailable
 from services.registry.inspection import Limits, infer_signature, inspect_graph
 from trimtab.mlflow import graph
 from trimtab.mlflow.budget import Budget
@@ -47,22 +47,29 @@ def imported(
     """
     with ExitStack() as stack:
         work = Path(stack.enter_context(TemporaryDirectory(prefix="trimtab-mlflow-")))
-        files, origin = _found(parse_source(source), tracking_uri, stack)
-        mlmodel = _mlmodel(files, work)
-        if origin is None:
-            origin = Origin()
-            if tracking_uri:
-                tracking = stack.enter_context(Tracking(tracking_uri))
-                origin = origin_of_folder(tracking, mlmodel.model_id, mlmodel.run_id)
-        flavour = flavour_of(mlmodel)
-        folder = work / "version"
-        folder.mkdir()
-        given = dict(metadata or {})
-        if flavour == "onnx":
-            made = _from_onnx(mlmodel, files, work, folder)
-        else:
-            made = _from_keras(mlmodel, files, work, folder, given.get("classes"))
-        yield Imported(folder, _merged(metadata_of(origin, mlmodel, flavour), made, given))
+        try:
+            ready = _ready(source, tracking_uri, metadata or {}, work, stack)
+        except OSError as error:
+            raise Unavailable(f"{source} cannot be read, or its copy not written ({error})") from error
+        yield ready
+
+
+def _ready(source: str, tracking_uri: str | None, given: Mapping[str, Any], work: Path, stack: ExitStack) -> Imported:
+    files, origin = _found(parse_source(source), tracking_uri, stack)
+    mlmodel = _mlmodel(files, work)
+    if origin is None:
+        origin = Origin()
+        if tracking_uri:
+            tracking = stack.enter_context(Tracking(tracking_uri))
+            origin = origin_of_folder(tracking, mlmodel.model_id, mlmodel.run_id)
+    flavour = flavour_of(mlmodel)
+    folder = work / "version"
+    folder.mkdir()
+    if flavour == "onnx":
+        made = _from_onnx(mlmodel, files, work, folder)
+    else:
+        made = _from_keras(mlmodel, files, work, folder, given.get("classes"))
+    return Imported(folder, _merged(metadata_of(origin, mlmodel, flavour), made, given))
 
 
 def _found(source: Source, tracking_uri: str | None, stack: ExitStack) -> tuple[ModelFiles, Origin | None]:
@@ -85,14 +92,14 @@ def _from_onnx(mlmodel: MLmodel, files: ModelFiles, work: Path, folder: Path) ->
     """Write `model.onnx` into `folder`; what its graph adds to the metadata."""
     target = fetch_onnx(mlmodel, files, folder)
     parent = PurePosixPath(str(mlmodel.flavors["onnx"]["data"])).parent
-    beside = work / "beside"
-    beside.mkdir()
+    beside: dict[str, Path] = {}
 
     def fetch(location: str) -> Path:
-        path = beside / checked_name(location).replace("/", "%")
-        if not path.exists():
-            files.fetch(str(parent / location), path)
-        return path
+        if location not in beside:
+            path = work / f"beside-{len(beside)}"
+            files.fetch(str(parent / checked_name(location)), path)
+            beside[location] = path
+        return beside[location]
 
     model = graph.read_graph(target)
     changed = graph.embed(model, fetch)

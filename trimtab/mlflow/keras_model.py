@@ -41,12 +41,14 @@ def convert_keras(
             )
         except subprocess.TimeoutExpired as error:
             raise TooLarge(f"the Keras model was not converted within {SECONDS} s") from error
-    if done.returncode != 0:
-        words = done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:300]
+    if done.returncode < 0:
         raise TooLarge(
             f"the Keras model could not be converted within {memory_bytes >> 20} MiB and {SECONDS} s "
-            f"(the process ended with {done.returncode}: {words})"
+            f"(its process ended with {done.returncode})"
         )
+    if done.returncode > 0:
+        words = done.stderr.decode(errors="replace").strip().rpartition("\n")[2][:300]
+        raise InvalidInput(f"the Keras model does not become a graph: {words}")
     answer = json.loads(done.stdout.splitlines()[-1])
     if "refused" in answer:
         raise InvalidInput(f"the Keras model does not become a graph: {answer['refused']}")

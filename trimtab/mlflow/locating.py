@@ -3,9 +3,12 @@
 from services.kernel.errors import InvalidInput, NotFound
 from trimtab.mlflow.budget import Budget
 from trimtab.mlflow.files import ModelFiles, ServedFiles, proxied_root, within
-from trimtab.mlflow.record import Json, Origin
+from trimtab.mlflow.record import Json, Origin, part
 from trimtab.mlflow.source import MLMODEL, LoggedModel, RegisteredAlias, RegisteredVersion, RunArtifact
 from trimtab.mlflow.tracking import Tracking
+
+MAX_OUTPUTS = 100
+"""Models of one run that are looked at."""
 
 _LOGGED = "models:/m-"
 
@@ -42,21 +45,21 @@ def origin_of_folder(tracking: Tracking, model_id: str | None, run_id: str | Non
 
 def _run_of(tracking: Tracking, logged: Json) -> Json | None:
     """The run that logged a model, if it is still there."""
-    info = logged.get("info")
-    return _run(tracking, info.get("source_run_id") if isinstance(info, dict) else None)
+    return _run(tracking, part(logged, "info").get("source_run_id"))
 
 
 def _of_run(tracking: Tracking, source: RunArtifact, budget: Budget) -> tuple[ModelFiles, Origin]:
     """An artifact of the run itself, as MLflow 2 logs models, else the model of this name that the run logged."""
     run, uri = tracking.run(source.run_id), f"runs:/{source.run_id}/{source.path}"
-    location = str(run.get("info", {}).get("artifact_uri", ""))
+    location = _location(run)
     files = ServedFiles(tracking, within(proxied_root(location, tracking), source.path), budget)
     if MLMODEL in files.names():
         return files, Origin(uri, tracking.uri, None, None, run)
-    outputs = run.get("outputs", {}).get("model_outputs", [])
-    for output in outputs[:100] if isinstance(outputs, list) else []:
-        logged = tracking.logged_model(str(output.get("model_id", "")))
-        if logged.get("info", {}).get("name") == source.path:
+    outputs = part(run, "outputs").get("model_outputs")
+    for output in outputs[:MAX_OUTPUTS] if isinstance(outputs, list) else []:
+        model_id = output.get("model_id") if isinstance(output, dict) else None
+        logged = tracking.logged_model(model_id) if isinstance(model_id, str) else {}
+        if part(logged, "info").get("name") == source.path:
             return _served(tracking, _location(logged), budget), Origin(uri, tracking.uri, None, logged, run)
     raise NotFound(f"the run {source.run_id} has no model {source.path!r} at {tracking.uri}")
 
@@ -81,8 +84,9 @@ def _run(tracking: Tracking, run_id: object) -> Json | None:
         return None
 
 
-def _location(logged: Json) -> str:
-    return str(logged.get("info", {}).get("artifact_uri", ""))
+def _location(document: Json) -> str:
+    """Where the files of a logged model or a run lie."""
+    return str(part(document, "info").get("artifact_uri", ""))
 
 
 def _served(tracking: Tracking, location: str, budget: Budget) -> ServedFiles:

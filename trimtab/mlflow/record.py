@@ -38,19 +38,19 @@ class Origin:
 def metadata_of(origin: Origin, mlmodel: MLmodel, flavour: str) -> Json:
     """`metadata` for `register_model`. What is not finite, over a limit or of another kind is left out."""
     version, logged, run = origin.version or {}, origin.logged or {}, origin.run or {}
-    of_run, of_model = _part(run, "data"), _part(logged, "data")
-    run_id = _text(_part(run, "info").get("run_id")) or mlmodel.run_id
+    of_run, of_model = part(run, "data"), part(logged, "data")
+    run_id = _text(part(run, "info").get("run_id")) or mlmodel.run_id
     lineage = {"job_id": run_id if run_id and _NAME.fullmatch(run_id) else None, "dataset_digest": _dataset(run)}
-    parameters = {**_pairs(of_run.get("params")), **_pairs(of_model.get("params"))}
-    tags = {
-        **_about(origin, mlmodel, run_id),
-        **_own(version.get("tags")),
-        **_own(_part(logged, "info").get("tags")),
-        **_own(of_run.get("tags")),
-    }
+    parameters = _first_said(_pairs(of_model.get("params")), _pairs(of_run.get("params")))
+    tags = _first_said(
+        _about(origin, mlmodel, run_id),
+        _own(version.get("tags")),
+        _own(part(logged, "info").get("tags")),
+        _own(of_run.get("tags")),
+    )
     metadata = {
         "framework": flavour,
-        "model_name": (_text(version.get("name")) or _text(_part(logged, "info").get("name")) or "")[:200],
+        "model_name": (_text(version.get("name")) or _text(part(logged, "info").get("name")) or "")[:200],
         "description": (_text(version.get("description")) or "")[:MAX_TEXT],
         "metrics": _first(_metrics(of_run.get("metrics"), of_model.get("metrics")), MAX_METRICS),
         "hyperparameters": _first({name: plain(text) for name, text in parameters.items()}, MAX_PARAMETERS),
@@ -78,12 +78,18 @@ def plain(text: str) -> int | float | bool | str | None:
     return text
 
 
+def part(document: Mapping[str, Any], name: str) -> Json:
+    """The object called `name` in a server's answer; empty when it is none."""
+    found = document.get(name)
+    return found if isinstance(found, dict) else {}
+
+
 def _about(origin: Origin, mlmodel: MLmodel, run_id: str | None) -> dict[str, str]:
     about = {
         "mlflow.source": origin.source,
         "mlflow.tracking_uri": origin.server,
         "mlflow.run_id": run_id,
-        "mlflow.model_id": _text(_part(origin.logged or {}, "info").get("model_id")) or mlmodel.model_id,
+        "mlflow.model_id": _text(part(origin.logged or {}, "info").get("model_id")) or mlmodel.model_id,
     }
     return {name: value[:MAX_VALUE] for name, value in about.items() if value}
 
@@ -122,21 +128,24 @@ def _items(items: Any) -> Iterable[tuple[str, Any]]:
             yield name, item.get("value")
 
 
+def _first_said(*parts: dict[str, str]) -> dict[str, str]:
+    """All pairs; of those with one name the first."""
+    said: dict[str, str] = {}
+    for pairs in parts:
+        said |= {name: text for name, text in pairs.items() if name not in said}
+    return said
+
+
 def _first(values: Json, count: int) -> Json:
     return dict(list(values.items())[:count])
 
 
 def _dataset(run: Mapping[str, Any]) -> str | None:
     """The digest of the one dataset that the run names."""
-    inputs = _part(run, "inputs").get("dataset_inputs")
+    inputs = part(run, "inputs").get("dataset_inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         return None
-    return _text(_part(inputs[0], "dataset").get("digest"))
-
-
-def _part(document: Mapping[str, Any], name: str) -> Json:
-    found = document.get(name)
-    return found if isinstance(found, dict) else {}
+    return _text(part(inputs[0], "dataset").get("digest"))
 
 
 def _text(value: Any) -> str | None:

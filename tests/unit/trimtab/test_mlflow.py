@@ -426,6 +426,15 @@ def test_the_same_bytes_named_a_thousand_times_are_no_larger_graph(tmp_path: Pat
         embed(model, lambda location: weights)
 
 
+def test_what_is_said_of_a_value_that_lost_its_name_is_forgotten() -> None:
+    model = matrix(name="c")
+    model.graph.value_info.append(helper.make_tensor_value_info("c", TensorProto.FLOAT, ["batch", 3]))
+    assert join_columns(model, [Column(name, "double") for name in "abc"])
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    row = {name: np.array([[1.0]], np.float32) for name in "abc"}
+    assert session.run(None, row)[0].tolist() == [[6.0]]
+
+
 # the record -------------------------------------------------------------------------------------------------------
 
 
@@ -457,3 +466,39 @@ def test_what_the_registry_would_not_take_is_left_out() -> None:
     assert max(map(len, found["tags"].values())) == 5000
     assert "lineage" not in found
     json.dumps(found, allow_nan=False)
+
+
+def test_what_is_said_of_the_version_goes_before_what_is_said_of_its_run() -> None:
+    def tagged(owner: str) -> list[dict[str, str]]:
+        return [{"key": "owner", "value": owner}, {"key": owner, "value": "there"}]
+
+    origin = Origin(
+        version={"tags": tagged("version")},
+        logged={"info": {"tags": tagged("model")}, "data": {"params": [{"key": "depth", "value": "2"}]}},
+        run={"data": {"tags": tagged("run"), "params": [{"key": "depth", "value": "1"}]}},
+    )
+    found = metadata_of(origin, read_mlmodel(b"flavors: {onnx: {data: x}}"), "onnx")
+    assert found["tags"] == {"owner": "version", "version": "there", "model": "there", "run": "there"}
+    assert found["hyperparameters"] == {"depth": 2}
+
+
+@pytest.mark.parametrize("odd", [[], "text", 3, [[]], {"info": []}, {"info": {"artifact_uri": {}}}])
+@pytest.mark.parametrize("source", ["models:/m/1", "models:/m@a", "models:/m-1", "runs:/1/m"])
+def test_answers_of_odd_shapes_are_an_error_of_ours(server: Installation, source: str, odd: Any) -> None:
+    for path, member in (
+        (VERSION, "model_version"),
+        ("/api/2.0/mlflow/registered-models/alias", "model_version"),
+        ("/api/2.0/mlflow/logged-models/m-1", "model"),
+        ("/api/2.0/mlflow/runs/get", "run"),
+    ):
+        server.answer("GET", path, {member: odd})
+    server.answer("GET", URI, {"artifact_uri": odd})
+    with pytest.raises(TrimtabError), imported(source, tracking_uri=server.url):
+        pass
+
+
+def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "model", {"onnx": {"data": "x" * 200 + "/" + "y" * 200}})
+    (folder / ("x" * 200)).write_text("no folder")
+    with pytest.raises(TrimtabError), imported(str(folder)):
+        pass
