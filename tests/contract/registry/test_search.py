@@ -175,12 +175,12 @@ def position(row: dict[str, Any], ordering: Ordering) -> tuple[Any, ...] | None:
     if ordering.metric is not None:
         metrics: dict[str, float] = row["metrics"]
         return (metrics[ordering.metric], row["seq"]) if ordering.metric in metrics else None
-    newest: tuple[Any, ...] = (row["seq"],)
     keys: dict[str, tuple[Any, ...]] = {
+        "registered_at": (row["seq"],),
         "version": (*number, row["seq"]),
         "model_id": (row["model_id"], *number, row["seq"]),
     }
-    return keys[ordering.what] if ordering.what in keys else newest
+    return keys[ordering.what]
 
 
 def expected(rows: list[dict[str, Any]], question: Question) -> list[tuple[Any, ...]]:
