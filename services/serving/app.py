@@ -30,6 +30,7 @@ from services.serving.pool import Pool
 from services.serving.predict_api import Authorize, PredictApi
 from services.serving.predlog import LogBudget
 from services.serving.protocol_v2 import ProtocolV2
+from services.serving.routes import UPLOADS
 from services.serving.settings import ServingSettings
 from services.serving.shipper import Send, Shipper
 from services.serving.status import StatusReporter
@@ -140,7 +141,7 @@ def build(settings: ServingSettings) -> Service:
         ),
         authorize,
         service.gate,
-        create_api(service, ROUTERS, title="Trimtab", unbounded=("/mlops/models",), openapi_url=None),
+        create_api(service, ROUTERS, title="Trimtab", unbounded=UPLOADS, openapi_url=None),
     )
     _expose(pool, catalog, budget, shipper)
     return service

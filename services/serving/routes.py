@@ -39,6 +39,10 @@ def owner_of(path: str) -> str:
     raise NotFound(f"nothing is at {path[:200]}")
 
 
+UPLOADS = ("/mlops/models", "/mlops/models/import", "/mlops/blobs/")
+"""Paths whose bodies are never read here, however long; the last one with everything below it."""
+
+
 def is_upload(method: str, path: str) -> bool:
     """Whether the owner of `path` takes such a request from the sender itself.
 
@@ -47,4 +51,4 @@ def is_upload(method: str, path: str) -> bool:
     >>> is_upload("POST", "/mlops/models/import"), is_upload("GET", "/mlops/models/m/1.0.0/export")
     (True, False)
     """
-    return (method == "POST" and path in ("/mlops/models", "/mlops/models/import")) or path.startswith("/mlops/blobs/")
+    return (method == "POST" and path in UPLOADS) or path.startswith(UPLOADS[-1])
