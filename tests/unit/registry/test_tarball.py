@@ -46,7 +46,7 @@ def written(files: dict[str, bytes], format: int = tarfile.PAX_FORMAT, mtime: fl
     with tarfile.open(fileobj=buffer, mode="w", format=format) as archive:
         for name, data in files.items():
             member = tarfile.TarInfo(name)
-            member.size, member.mtime = len(data), mtime  # type: ignore[assignment]
+            member.size, member.mtime = len(data), mtime
             archive.addfile(member, io.BytesIO(data))
     return buffer.getvalue()
 
