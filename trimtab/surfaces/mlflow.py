@@ -10,7 +10,9 @@ class Mlflow(Sender[Answer]):
     """Import from MLflow."""
 
     @abstractmethod
-    def register_model(self, path_or_model: Any, *, model_id: str, version: str | None = None, **metadata: Any) -> Answer:
+    def register_model(
+        self, path_or_model: Any, *, model_id: str, version: str | None = None, **metadata: Any
+    ) -> Answer:
         """Upload a folder as a new draft."""
 
     def import_mlflow(
