@@ -1,13 +1,15 @@
 """The one synchronous database path: every write of a process goes through one writer thread.
 
 SQLite (WAL, synchronous=FULL) by default, PostgreSQL by URL. A write is `fn(connection)` inside one transaction that
-begins IMMEDIATE, so two writers queue instead of failing; reads run beside it on a small pool of threads. On PostgreSQL
+begins IMMEDIATE, so two writers queue instead of failing. What waits while one commits shares the next commit, so that
+the disk is flushed once for many (group commit). Reads run beside it on a small pool of threads. On PostgreSQL
 each service has a schema of its own, so one URL serves all of them.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any, TypeVar
@@ -25,6 +27,8 @@ READERS = 4
 """Threads, and connections, that read."""
 BUSY_SECONDS = 30
 """How long a SQLite writer waits for another process's lock."""
+MOST_TOGETHER = 50
+"""Writes that share one commit on SQLite, at most."""
 
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
@@ -54,21 +58,30 @@ class Database:
         self.schema = schema
         self.is_sqlite = url.startswith("sqlite")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"{schema}-db-writer")
+        self._waiting: deque[_Write] = deque()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix=f"{schema}-db-reader")
         self._write_engine = self._engine(pool_size=1, immediate=True)
         self._read_engine = self._engine(pool_size=READERS, immediate=False)
 
     async def write(self, fn: Callable[[sa.Connection], T]) -> T:
-        """Run `fn` in one transaction on the writer thread; raises what `fn` raises, or `DatabaseUnavailable`."""
-        return await self._run(self._writer, self._write_engine, fn)
+        """Run `fn` on the writer thread, all of it or nothing; raises what `fn` raises, or `DatabaseUnavailable`.
+
+        It returns when the change is on the disk. On SQLite writes that wait at the same moment share one commit.
+        """
+        answer: T = await asyncio.wrap_future(self._enqueue(fn))
+        return answer
 
     async def read(self, fn: Callable[[sa.Connection], T]) -> T:
         """Run `fn` on a reader thread. It sees every write committed before."""
-        return await self._run(self._readers, self._read_engine, fn)
+        context = copy_context()  # the current span and cause go with the work to its thread
+        return await asyncio.get_running_loop().run_in_executor(
+            self._readers, context.run, self._transaction, self._read_engine, fn
+        )
 
     def write_now(self, fn: Callable[[sa.Connection], T]) -> T:
         """`write` for threads without an event loop."""
-        return self._writer.submit(self._transaction, self._write_engine, fn).result()
+        answer: T = self._enqueue(fn).result()
+        return answer
 
     def read_now(self, fn: Callable[[sa.Connection], T]) -> T:
         """`read` for threads without an event loop."""
@@ -93,9 +106,39 @@ class Database:
                 raise DatabaseUnavailable(f"the database of {self.schema} closed the connection") from error
             raise
 
-    async def _run(self, threads: ThreadPoolExecutor, engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:
-        context = copy_context()  # the current span and cause go with the work to its thread
-        return await asyncio.get_running_loop().run_in_executor(threads, context.run, self._transaction, engine, fn)
+    def _enqueue(self, fn: Callable[[sa.Connection], Any]) -> "Future[Any]":
+        write = _Write(fn)
+        self._waiting.append(write)
+        try:
+            self._writer.submit(self._write_waiting)
+        except RuntimeError:  # closed
+            self._waiting.remove(write)
+            raise
+        return write.answer
+
+    def _write_waiting(self) -> None:
+        """Run the writes that wait in one transaction, and answer each of them once it is committed.
+
+        One alone has the transaction for itself. Of several each has a savepoint, so that one that fails takes nothing
+        of the others with it; but when the database itself fails, none of them has happened and all hear of it.
+        On PostgreSQL a write is always alone: several registries would wait for each other's rows in circles.
+        """
+        together: list[_Write] = []
+        while self._waiting and len(together) < (MOST_TOGETHER if self.is_sqlite else 1):
+            write = self._waiting.popleft()
+            if write.answer.set_running_or_notify_cancel():
+                together.append(write)
+        try:
+            if len(together) == 1:
+                together[0].result = together[0].context.run(self._transaction, self._write_engine, together[0].fn)
+            elif together:
+                self._transaction(self._write_engine, lambda connection: _run_each(connection, together))
+        except Exception as error:  # noqa: BLE001 - it is the callers', who get it
+            for write in together:
+                write.answer.set_exception(error)
+            return
+        for write in together:
+            write.say()
 
     def _transaction(self, engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:
         with self.translated(), engine.begin() as connection:
@@ -117,6 +160,35 @@ class Database:
         begin = "BEGIN IMMEDIATE" if immediate else "BEGIN"
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
         return engine
+
+
+class _Write:
+    """A change that waits for the writer thread, and who waits for its answer."""
+
+    def __init__(self, fn: Callable[[sa.Connection], Any]) -> None:
+        self.fn = fn
+        self.context = copy_context()  # the current span and cause go with the work to its thread
+        self.answer: Future[Any] = Future()
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def say(self) -> None:
+        """Answer, after the commit."""
+        if self.error is None:
+            self.answer.set_result(self.result)
+        else:
+            self.answer.set_exception(self.error)
+
+
+def _run_each(connection: sa.Connection, writes: list[_Write]) -> None:
+    for write in writes:
+        try:
+            with connection.begin_nested():
+                write.result = write.context.run(write.fn, connection)
+        except (OperationalError, InterfaceError):  # the database's fault: SQLite may have ended the transaction
+            raise
+        except Exception as error:  # noqa: BLE001 - it is the caller's, who gets it
+            write.error = error
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

@@ -2,15 +2,16 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from schemas.events import Alert
 from services.kernel import idempotency, lease
-from services.kernel.db import Database
+from services.kernel.db import MOST_TOGETHER, Database, DatabaseUnavailable
 from services.kernel.errors import Conflict
 from services.kernel.migrate import migrate
 from services.kernel.tables import metadata, outbox
@@ -33,6 +34,103 @@ def db(url: str) -> Iterator[Database]:
     migrate(database, "tests.probe.migrations")
     yield database
     database.close()
+
+
+class TestWritesAtOnce:
+    """Writes that wait together share a commit, and nothing else."""
+
+    @staticmethod
+    async def at_once(db: Database, *fns: Callable[[sa.Connection], Any]) -> list[Any]:
+        """Run `fns` while the writer thread is held up, so that they all wait when it comes free."""
+        started, go = threading.Event(), threading.Event()
+
+        def hold(_: sa.Connection) -> None:
+            started.set()
+            assert go.wait(30)
+
+        holding = asyncio.ensure_future(db.write(hold))
+        assert await asyncio.to_thread(started.wait, 30)
+        waiting = [asyncio.ensure_future(db.write(fn)) for fn in fns]
+        await asyncio.sleep(0)
+        go.set()
+        await holding
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    @staticmethod
+    def insert(name: str) -> Callable[[sa.Connection], str]:
+        def fn(connection: sa.Connection) -> str:
+            connection.execute(sa.insert(effects).values(prediction_id=name))
+            return name
+
+        return fn
+
+    async def test_each_gets_its_own_answer_in_order(self, db: Database) -> None:
+        names = [f"{number:03d}" for number in range(120)]
+        assert await self.at_once(db, *map(self.insert, names)) == names
+        rows = await db.read(lambda c: c.execute(sa.select(effects.c.prediction_id)).scalars().all())
+        assert sorted(rows) == names
+
+    async def test_they_share_commits_on_sqlite(self, db: Database) -> None:
+        commits = []
+        sa.event.listen(db._write_engine, "commit", lambda _: commits.append(1))
+        await self.at_once(db, *(self.insert(str(number)) for number in range(100)))
+        assert len(commits) == (1 + 100 / MOST_TOGETHER if db.is_sqlite else 101)
+
+    async def test_one_that_fails_takes_nothing_of_the_others_with_it(self, db: Database) -> None:
+        def half(connection: sa.Connection) -> None:
+            self.insert("half")(connection)
+            raise Conflict("no")
+
+        first, failed, refused, last = await self.at_once(
+            db,
+            self.insert("a"),
+            half,
+            lambda c: c.execute(sa.insert(effects).values(prediction_id=None)),
+            self.insert("c"),
+        )
+        assert (first, last) == ("a", "c")
+        assert isinstance(failed, Conflict)
+        assert isinstance(refused, sa.exc.IntegrityError)
+        rows = await db.read(lambda c: c.execute(sa.select(effects.c.prediction_id)).scalars().all())
+        assert sorted(rows) == ["a", "c"]
+
+    async def test_a_failing_database_fails_all_that_shared_the_commit(self, tmp_path: Path) -> None:
+        database = Database(f"sqlite:///{tmp_path / 'small.db'}", "probe")
+        migrate(database, "tests.probe.migrations")
+        pages = await database.read(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar_one())
+        await database.write(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages}").scalar_one())
+        answers = await self.at_once(database, self.insert("a"), self.insert("b" * 1_000_000), self.insert("c"))
+        assert [type(answer) for answer in answers] == [DatabaseUnavailable] * 3
+        rows = await database.read(lambda c: c.execute(sa.select(effects)).all())
+        assert rows == []
+        await database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1000000").scalar_one())
+        assert await database.write(self.insert("after")) == "after"
+        database.close()
+
+    async def test_a_cancelled_write_that_waits_is_not_made(self, db: Database) -> None:
+        started, go = threading.Event(), threading.Event()
+
+        def hold(_: sa.Connection) -> None:
+            started.set()
+            assert go.wait(30)
+
+        holding = asyncio.ensure_future(db.write(hold))
+        assert await asyncio.to_thread(started.wait, 30)
+        waiting = asyncio.ensure_future(db.write(self.insert("cancelled")))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        go.set()
+        await holding
+        assert await db.write(self.insert("next")) == "next"
+        rows = await db.read(lambda c: c.execute(sa.select(effects.c.prediction_id)).scalars().all())
+        assert list(rows) == ["next"]
+
+    def test_a_closed_database_takes_no_write(self, tmp_path: Path) -> None:
+        database = Database(f"sqlite:///{tmp_path / 'closed.db'}", "probe")
+        database.close()
+        with pytest.raises(RuntimeError):
+            database.write_now(lambda c: c.exec_driver_sql("SELECT 1").scalar_one())
 
 
 def alert(number: int = 1) -> Alert:
