@@ -12,14 +12,14 @@ from services.kernel.service import BackgroundTask, Service
 from services.kernel.storage import open_store
 from services.registry.api import ROUTERS, UNBOUNDED
 from services.registry.api.parts import Parts
-from services.registry.collector import Collector, Graces
+from services.registry.arrivals.uploads import Uploads
 from services.registry.handlers import HANDLERS
-from services.registry.inspection import Limits
-from services.registry.inspections import Inspector
+from services.registry.keeping.collector import Collector, Graces
 from services.registry.registrar import Registrar
 from services.registry.replicas import Replicas
 from services.registry.settings import RegistrySettings
-from services.registry.uploads import Uploads
+from services.registry.untrusted.inspection import Limits
+from services.registry.untrusted.inspections import Inspector
 
 GROUP = "registry"
 

@@ -28,11 +28,11 @@ from services.kernel.telemetry import get_logger
 from services.kernel.uow import UnitOfWork, Work
 from services.registry import audit, versions
 from services.registry.annotations import annotate
-from services.registry.changes import changes_between
+from services.registry.governance.changes import changes_between
 from services.registry.handlers import DONE, PENDING, REFUSED
-from services.registry.inspection import check_signature
-from services.registry.inspections import Inspector
 from services.registry.tables import registrations
+from services.registry.untrusted.inspection import check_signature
+from services.registry.untrusted.inspections import Inspector
 
 log = get_logger(__name__)
 

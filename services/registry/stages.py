@@ -13,10 +13,10 @@ from services.kernel.uow import UnitOfWork
 from services.registry import audit, deployments
 from services.registry.aliases import aliases_of
 from services.registry.annotations import annotate
-from services.registry.facts import gates_before
-from services.registry.gates import unmet
+from services.registry.governance.facts import gates_before
+from services.registry.governance.gates import unmet
+from services.registry.governance.policies import effective
 from services.registry.model import check_move
-from services.registry.policies import effective
 from services.registry.rules import GatesUnmet, enforced
 from services.registry.tables import stage_moves, versions
 from services.registry.versions import find_version, production_version

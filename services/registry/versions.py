@@ -14,7 +14,8 @@ from schemas.manifest import Manifest
 from services.kernel.db import insert_into
 from services.kernel.errors import Conflict, NotFound
 from services.kernel.uow import UnitOfWork
-from services.registry import audit, garbage
+from services.registry import audit
+from services.registry.keeping import garbage
 from services.registry.model import next_version, parse_version
 from services.registry.search import index
 from services.registry.search.text import models_with_words

@@ -38,7 +38,7 @@ from services.kernel.artifacts import build_manifest, store_version, write_manif
 from services.kernel.bus.producer import Producer
 from services.kernel.bus.tail import read_to_end
 from services.kernel.storage import open_store
-from services.registry.inspection import Limits, infer_signature, inspect_graph
+from services.registry.untrusted.inspection import Limits, infer_signature, inspect_graph
 from tests.graphs import classifier, save
 from tests.waiting import until
 from trimtab.local.broker import LocalBroker

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from services.kernel.errors import InvalidInput, TooLarge
-from services.registry.graph import tensors_of
+from services.registry.untrusted.graph import tensors_of
 from trimtab.conversion.graph_names import real_inputs, rename
 from trimtab.mlflow.mlmodel import Column
 

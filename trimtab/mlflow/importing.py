@@ -10,7 +10,7 @@ from typing import Any
 from schemas.features import Signature
 from schemas.manifest import MODEL_NAME
 from services.kernel.errors import NotFound, Unavailable
-from services.registry.inspection import Limits, infer_signature, inspect_graph
+from services.registry.untrusted.inspection import Limits, infer_signature, inspect_graph
 from trimtab.mlflow import graph
 from trimtab.mlflow.budget import Budget
 from trimtab.mlflow.files import FolderFiles, ModelFiles, checked_name

@@ -2,8 +2,9 @@
 
 `python -m trimtab.mlflow.keras_child MODEL.keras MODEL.onnx MEMORY_BYTES CPU_SECONDS` reads
 `{"columns": [...], "classes": [...] or null}` from standard input, writes the graph and prints
-`{"classes": [...] or null}`, or `{"refused": "a sentence"}`. The file has passed `services.registry.keras_archive`, so
-it names nothing but what comes with Keras; it is loaded in safe mode all the same.
+`{"classes": [...] or null}`, or `{"refused": "a sentence"}`. The file has passed
+`services.registry.untrusted.keras_archive`, so it names nothing but what comes with Keras; it is loaded in safe mode
+all the same.
 """
 
 import json

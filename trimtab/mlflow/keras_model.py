@@ -10,7 +10,7 @@ from pathlib import Path
 
 from services.kernel.errors import InvalidInput, TooLarge
 from services.kernel.leash import leashed
-from services.registry.inspection import Limits, inspect_keras
+from services.registry.untrusted.inspection import Limits, inspect_keras
 
 MEMORY_BYTES = 16 << 30
 """Address space of the child, beside four times the file's size; TensorFlow takes much of it and uses little."""

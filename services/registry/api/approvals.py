@@ -12,7 +12,7 @@ from schemas.base import Document, Name, StrictDocument, Version
 from schemas.events import Decision, Scope, Stage
 from services.kernel.http.api import Reader, Writer
 from services.kernel.uow import UnitOfWork
-from services.registry import approvals, checks, versions
+from services.registry import versions
 from services.registry.api.governance import (
     ApprovalDocument,
     CheckDocument,
@@ -31,8 +31,9 @@ from services.registry.api.parts import (
     once,
     to_cursor,
 )
-from services.registry.facts import gates_before
-from services.registry.policy import GatedStage
+from services.registry.governance import approvals, checks
+from services.registry.governance.facts import gates_before
+from services.registry.governance.policy import GatedStage
 from services.registry.words import Words
 
 router = APIRouter(prefix="/mlops/models/{model_id}/{version}", tags=["governance"])

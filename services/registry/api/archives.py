@@ -14,16 +14,16 @@ from services.kernel.content import check_content
 from services.kernel.errors import UnsupportedMedia
 from services.kernel.http.api import Reader, Writer
 from services.kernel.uow import UnitOfWork
-from services.registry import transfer
 from services.registry.api.bodies import disk_errors, staging
 from services.registry.api.parts import IdempotencyKey, Parts, PartsOf, VersionRef, once
-from services.registry.archive import Outgoing, VersionRecord
-from services.registry.archive_reader import ArchiveReader, Arrived
-from services.registry.blobs import store_version
-from services.registry.blocks import pour
-from services.registry.garbage import rescue_first
-from services.registry.inspection import check_signature
-from services.registry.submission import Submission
+from services.registry.archives import transfer
+from services.registry.archives.archive import Outgoing, VersionRecord
+from services.registry.archives.archive_reader import ArchiveReader, Arrived
+from services.registry.arrivals.blobs import store_version
+from services.registry.arrivals.blocks import pour
+from services.registry.arrivals.submission import Submission
+from services.registry.keeping.garbage import rescue_first
+from services.registry.untrusted.inspection import check_signature
 
 PATH = "/mlops/models/import"
 MEDIA_TYPE = "application/x-tar"

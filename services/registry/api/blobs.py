@@ -14,8 +14,8 @@ from services.kernel.errors import InvalidInput, NotFound, TooLarge
 from services.kernel.http.api import Writer
 from services.registry.api.bodies import disk_errors, read_json
 from services.registry.api.parts import LARGEST, Parts, PartsOf
-from services.registry.blobs import SHA256, NamedBlob, within_reach
-from services.registry.direct import MAX_PARTS
+from services.registry.arrivals.blobs import SHA256, NamedBlob, within_reach
+from services.registry.arrivals.direct import MAX_PARTS
 
 PREFIX = "/mlops/blobs/"
 MAX_DOCUMENT_BYTES = 4 << 20

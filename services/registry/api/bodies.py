@@ -11,7 +11,7 @@ from fastapi import Request
 
 from services.kernel.errors import NoRoom, TooLarge, Unavailable
 from services.registry.api.parts import Parts
-from services.registry.partials import FULL
+from services.registry.arrivals.partials import FULL
 
 
 async def read_json(request: Request, max_bytes: int) -> bytes:

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Query, Response
 
 from schemas.base import Document, Name
 from services.kernel.http.api import Approver, Reader
-from services.registry import controls, versions
+from services.registry import versions
 from services.registry.api.governance import ControlDocument, control_document
 from services.registry.api.parts import PartsOf
 from services.registry.api.report import ComplianceReport, markdown_of, report_of
-from services.registry.checklist import Control
+from services.registry.governance import controls
+from services.registry.governance.checklist import Control
 
 router = APIRouter(prefix="/mlops/models/{model_id}", tags=["governance"])
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 
 from schemas.base import Document, Name, StrictDocument, Version
 from services.kernel.http.api import Admin
-from services.registry.collector import Collector
+from services.registry.keeping.collector import Collector
 
 router = APIRouter(prefix="/mlops/garbage", tags=["storage"])
 

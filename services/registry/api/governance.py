@@ -7,12 +7,12 @@ import sqlalchemy as sa
 
 from schemas.base import Document, Name, UtcTime, Version
 from schemas.events import Decision, Stage
-from services.registry import controls
 from services.registry.api.parts import time_of
-from services.registry.checklist import Control, ControlState
-from services.registry.gates import Gate
-from services.registry.policies import Kept
-from services.registry.policy import Policy
+from services.registry.governance import controls
+from services.registry.governance.checklist import Control, ControlState
+from services.registry.governance.gates import Gate
+from services.registry.governance.policies import Kept
+from services.registry.governance.policy import Policy
 
 
 class AliasDocument(Document):

@@ -16,11 +16,12 @@ from schemas.manifest import BASELINE_NAME
 from services.kernel.artifacts import read_file
 from services.kernel.errors import IntegrityFailed, TooLarge
 from services.kernel.http.api import Reader
-from services.registry import card, versions
+from services.registry import versions
 from services.registry.api.parts import Parts, PartsOf, VersionRef
-from services.registry.card_page import page_of
-from services.registry.comparison import compare
-from services.registry.lineage import MAX_DEPTH, lineage_of
+from services.registry.insight import card
+from services.registry.insight.card_page import page_of
+from services.registry.insight.comparison import compare
+from services.registry.insight.lineage import MAX_DEPTH, lineage_of
 from services.registry.versions import Row
 
 MAX_BASELINE_BYTES = 16 << 20

@@ -19,11 +19,11 @@ from services.kernel.errors import InvalidInput
 from services.kernel.idempotency import digest, recall, remember
 from services.kernel.storage import ArtifactStore
 from services.kernel.uow import UnitOfWork, Work
-from services.registry.blobs import Blobs
-from services.registry.direct import DirectBlobs
-from services.registry.inspections import Inspector
+from services.registry.arrivals.blobs import Blobs
+from services.registry.arrivals.direct import DirectBlobs
 from services.registry.replicas import Replicas
 from services.registry.settings import RegistrySettings
+from services.registry.untrusted.inspections import Inspector
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from schemas.base import Name
 from services.kernel.auth import Principal
 from services.kernel.errors import Conflict, Forbidden
 from services.kernel.http.api import Admin, Reader
-from services.registry import policies, versions
+from services.registry import versions
 from services.registry.api.governance import PolicyDocument, policy_document
 from services.registry.api.parts import IfMatch, Parts, PartsOf, expected_revision
-from services.registry.policies import EVERY_MODEL, Kept
-from services.registry.policy import Policy
+from services.registry.governance import policies
+from services.registry.governance.policies import EVERY_MODEL, Kept
+from services.registry.governance.policy import Policy
 
 router = APIRouter(prefix="/mlops", tags=["policies"])
 

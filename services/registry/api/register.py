@@ -25,13 +25,13 @@ from services.registry import versions
 from services.registry.api.bodies import disk_errors, read_json, staging
 from services.registry.api.documents import VersionDocument, version_document
 from services.registry.api.parts import IdempotencyKey, Parts, PartsOf, once
-from services.registry.blobs import NamedBlob, bring, store_version, within_reach
-from services.registry.garbage import rescue_first
-from services.registry.incoming import Incoming, Received, checked_name
-from services.registry.inspection import GraphInterface
-from services.registry.inspections import find_interface
-from services.registry.submission import Submission, checked_manifest, named, read_submission
-from services.registry.upload import receive
+from services.registry.arrivals.blobs import NamedBlob, bring, store_version, within_reach
+from services.registry.arrivals.incoming import Incoming, Received, checked_name
+from services.registry.arrivals.submission import Submission, checked_manifest, named, read_submission
+from services.registry.arrivals.upload import receive
+from services.registry.keeping.garbage import rescue_first
+from services.registry.untrusted.inspection import GraphInterface
+from services.registry.untrusted.inspections import find_interface
 from services.registry.versions import record_digest
 
 PATH = "/mlops/models"

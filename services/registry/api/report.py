@@ -7,7 +7,6 @@ import sqlalchemy as sa
 
 from schemas.base import Document, Name, UtcTime, Version
 from schemas.events import Stage
-from services.registry import approvals, checks, controls
 from services.registry.api.governance import (
     ApprovalDocument,
     CheckDocument,
@@ -21,11 +20,12 @@ from services.registry.api.governance import (
     policy_document,
 )
 from services.registry.api.parts import time_of
-from services.registry.checklist import ControlState
-from services.registry.facts import facts_of
-from services.registry.gates import gates_of
-from services.registry.policies import effective
-from services.registry.policy import StagePolicy
+from services.registry.governance import approvals, checks, controls
+from services.registry.governance.checklist import ControlState
+from services.registry.governance.facts import facts_of
+from services.registry.governance.gates import gates_of
+from services.registry.governance.policies import effective
+from services.registry.governance.policy import StagePolicy
 from services.registry.versions import find_model, find_version, production_version
 
 

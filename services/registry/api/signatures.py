@@ -12,8 +12,9 @@ from schemas.base import Document, JsonValue, Name, StrictDocument, UtcTime, Ver
 from services.kernel.artifacts import fetch_manifest
 from services.kernel.errors import Conflict
 from services.kernel.http.api import Admin, Reader, Writer
-from services.registry import signing, versions
+from services.registry import versions
 from services.registry.api.parts import PartsOf, VersionRef, time_of
+from services.registry.keeping import signing
 from services.registry.words import Words
 
 router = APIRouter(prefix="/mlops", tags=["signatures"])

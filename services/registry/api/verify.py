@@ -8,9 +8,10 @@ from fastapi import APIRouter, Request
 
 from schemas.base import Document, Name, Version
 from services.kernel.http.api import Admin, Reader
-from services.registry import audit, signing, verification, versions
+from services.registry import audit, versions
 from services.registry.api.parts import PartsOf, VersionRef
-from services.registry.verification import SignatureState, State, Verdict
+from services.registry.keeping import signing, verification
+from services.registry.keeping.verification import SignatureState, State, Verdict
 
 router = APIRouter(prefix="/mlops", tags=["integrity"])
 

@@ -20,7 +20,8 @@ from schemas.events import ModelRegistered, VersionAnnotated, VersionSigned
 from schemas.manifest import MANIFEST_NAME, Manifest, content_digest
 from services.kernel.artifacts import blob_key
 from services.kernel.signatures import sign
-from services.registry import archive, audit
+from services.registry import audit
+from services.registry.archives import archive
 from services.registry.settings import RegistrySettings
 from services.registry.tables import audit as audit_table
 from tests.contract.registry.conftest import Registry, running

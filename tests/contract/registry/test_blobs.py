@@ -19,8 +19,8 @@ from schemas.events import ModelRegistered
 from services.kernel.artifacts import blob_key
 from services.kernel.auth import Principal
 from services.kernel.errors import Unavailable
-from services.registry.blobs import NamedBlob, bring, within_reach
-from services.registry.incoming import Received
+from services.registry.arrivals.blobs import NamedBlob, bring, within_reach
+from services.registry.arrivals.incoming import Received
 from services.registry.model import parse_version
 from services.registry.settings import RegistrySettings
 from services.registry.tables import condemned

@@ -13,9 +13,9 @@ from schemas.manifest import MANIFEST_NAME, Manifest
 from services.kernel import lease
 from services.kernel.errors import Conflict
 from services.kernel.storage.s3 import S3Store
-from services.registry import garbage
-from services.registry.collector import CLAIM_SECONDS, LEASE
 from services.registry.handlers import REFUSED, on_job_succeeded
+from services.registry.keeping import garbage
+from services.registry.keeping.collector import CLAIM_SECONDS, LEASE
 from services.registry.tables import blob_holders, condemned, registrations
 from tests.contract.registry.conftest import Registry
 from tests.contract.registry.leftovers import HOUR, blob, collector, keys, leave

@@ -9,7 +9,7 @@ import pytest
 
 from services.kernel import artifacts
 from services.kernel.errors import Conflict
-from services.registry.collector import Collector, Graces
+from services.registry.keeping.collector import Collector, Graces
 from tests.contract.registry.conftest import Registry
 from tests.contract.registry.leftovers import HOUR, blob, keys, leave
 from tests.graphs import classifier

@@ -17,7 +17,7 @@ import pytest
 from onnx import helper
 
 from services.kernel.errors import InvalidInput
-from services.registry import inspections
+from services.registry.untrusted import inspections
 from tests import keras_archives
 from tests.contract.registry.conftest import Registry
 from tests.graphs import classifier, one_op

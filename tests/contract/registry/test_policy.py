@@ -12,10 +12,10 @@ from schemas.jobs import DatasetConfig, TrainingJob
 from schemas.manifest import Lineage
 from services.kernel.artifacts import build_manifest, store_version, write_manifest
 from services.registry.handlers import on_job_succeeded
-from services.registry.inspection import Limits, infer_signature, inspect_graph
 from services.registry.registrar import Registrar
 from services.registry.settings import RegistrySettings
 from services.registry.tables import audit, signatures, signers, versions
+from services.registry.untrusted.inspection import Limits, infer_signature, inspect_graph
 from tests.contract.registry.conftest import Registry, running
 from tests.graphs import classifier, save
 from tests.waiting import until

@@ -13,10 +13,10 @@ from schemas.jobs import DatasetConfig, TrainingJob
 from schemas.manifest import Manifest, ManifestFile, content_digest
 from services.kernel.artifacts import blob_key, file_sha256, store_version, write_manifest
 from services.registry.handlers import on_job_succeeded
-from services.registry.inspection import Limits, infer_signature, inspect_graph
-from services.registry.inspections import Inspector, find_interface, has_passed
 from services.registry.registrar import Registrar
 from services.registry.tables import registrations
+from services.registry.untrusted.inspection import Limits, infer_signature, inspect_graph
+from services.registry.untrusted.inspections import Inspector, find_interface, has_passed
 from tests import keras_archives
 from tests.contract.registry.conftest import Registry
 from tests.graphs import classifier, one_op, save

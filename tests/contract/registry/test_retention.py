@@ -7,8 +7,9 @@ import pytest
 import sqlalchemy as sa
 
 from schemas.events import VersionBytesDropped
-from services.registry import audit, retention
-from services.registry.collector import Report
+from services.registry import audit
+from services.registry.keeping import retention
+from services.registry.keeping.collector import Report
 from services.registry.tables import versions
 from tests.contract.registry.conftest import Registry
 from tests.contract.registry.leftovers import blob, collector, keys
@@ -162,7 +163,7 @@ async def test_what_came_into_use_since_it_was_listed_is_not_given_up(registry: 
 
 
 async def test_many_models_are_looked_at_in_pages(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.registry.collector.BATCH", 2)
+    monkeypatch.setattr("services.registry.keeping.collector.BATCH", 2)
     for number in range(5):
         answer = await registry.register(f"model-{number}")
         path = f"/mlops/models/model-{number}"

@@ -23,7 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 from schemas.events import VersionSigned
 from services.kernel.errors import InvalidInput
 from services.kernel.signatures import sign
-from services.registry import audit, signing
+from services.registry import audit
+from services.registry.keeping import signing
 from tests.contract.registry.conftest import Registry
 from tests.graphs import classifier
 

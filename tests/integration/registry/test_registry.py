@@ -32,9 +32,9 @@ from services.kernel.service import Service
 from services.kernel.storage import ArtifactStore, open_store
 from services.registry.app import build
 from services.registry.handlers import on_job_succeeded
-from services.registry.inspection import Limits, infer_signature, inspect_graph
 from services.registry.settings import RegistrySettings
 from services.registry.tables import registrations
+from services.registry.untrusted.inspection import Limits, infer_signature, inspect_graph
 from tests.graphs import classifier, save
 from tests.waiting import until
 from trimtab.local.broker import LocalBroker

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.events import Stage
-from services.registry.checklist import Control, ControlState
-from services.registry.gates import CheckFact, Facts, gates_of, unmet
-from services.registry.policy import GatedStage, Policy, StagePolicy
+from services.registry.governance.checklist import Control, ControlState
+from services.registry.governance.gates import CheckFact, Facts, gates_of, unmet
+from services.registry.governance.policy import GatedStage, Policy, StagePolicy
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 people = st.sampled_from(["ada", "bob", "eve", "grace"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.features import DType, Feature, Output, OutputRole, Signature
 from schemas.manifest import Lineage, Manifest, ManifestFile, content_digest
-from services.registry.changes import MOST_ITEMS, changes_between
+from services.registry.governance.changes import MOST_ITEMS, changes_between
 
 values = st.dictionaries(st.sampled_from("abcdefghij"), st.one_of(st.none(), st.integers(), st.text(max_size=5)))
 measures = st.dictionaries(st.sampled_from("uvwxyz"), st.floats(allow_nan=True))

@@ -8,7 +8,7 @@ import pytest
 from schemas.baseline import Baseline, FeatureBaseline, Kind
 from schemas.features import DType, Feature
 from schemas.manifest import Lineage, Manifest, ManifestFile, content_digest
-from services.registry.comparison import Difference, compare, direction
+from services.registry.insight.comparison import Difference, compare, direction
 from tests.golden.registry_database import SIGNATURE
 from tests.golden.samples import NOON
 

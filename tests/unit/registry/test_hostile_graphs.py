@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from services.kernel.errors import InvalidInput, TooLarge
-from services.registry import graph
-from services.registry.graph import Refused
-from services.registry.inspection import Limits, inspect_graph
+from services.registry.untrusted import graph
+from services.registry.untrusted.graph import Refused
+from services.registry.untrusted.inspection import Limits, inspect_graph
 from tests.graphs import OPSETS, classifier, finish, one_op, save
 
 LIMITS = Limits(memory_bytes=2 << 30, seconds=30)

@@ -9,8 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from schemas.features import DType, Feature, Output, OutputRole, Signature
 from services.kernel.errors import InvalidInput, TooLarge
-from services.registry import inspection
-from services.registry.inspection import (
+from services.registry.untrusted import inspection
+from services.registry.untrusted.inspection import (
     GraphInterface,
     GraphValue,
     Limits,

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 from services.kernel.errors import InvalidInput, TooLarge
-from services.registry import keras_archive
-from services.registry.inspection import Limits, inspect_keras
-from services.registry.keras_archive import Refused
+from services.registry.untrusted import keras_archive
+from services.registry.untrusted.inspection import Limits, inspect_keras
+from services.registry.untrusted.keras_archive import Refused
 from tests.keras_archives import archive, built_in, function, model, weights
 
 LIMITS = Limits(memory_bytes=1 << 30, seconds=30)

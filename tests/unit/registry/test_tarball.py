@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.kernel.errors import InvalidInput
-from services.registry.tarball import BLOCK, TarReader
+from services.registry.arrivals.tarball import BLOCK, TarReader
 
 
 class Kept:

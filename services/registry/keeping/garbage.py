@@ -7,7 +7,7 @@ condemned; a later pass claims it, which only succeeds while still nothing holds
 Whoever begins to use bytes calls `rescue_first` before they are stored, and `rescue` in the transaction that names
 them. It deletes the condemnation, or, once the bytes are claimed, raises `BeingCollected`: they may be gone at any
 moment, so they must be stored once more. The row's lock decides which of the two comes first.
-`services.registry.collector` is the pass itself.
+`services.registry.keeping.collector` is the pass itself.
 """
 
 from collections.abc import Iterable, Sequence

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from schemas.manifest import MODEL_NAME
 from services.kernel.db import Database, insert_into
 from services.kernel.errors import InvalidInput
-from services.registry.inspection import (
+from services.registry.tables import inspections
+from services.registry.untrusted.inspection import (
     GraphInterface,
     Limits,
     document_of,
@@ -24,7 +25,6 @@ from services.registry.inspection import (
     inspect_keras,
     interface_of,
 )
-from services.registry.tables import inspections
 
 INSPECTOR_REVISION = 1
 """Raise it whenever `graph.py`, `keras_archive.py` or its list of names changes what passes: nothing that passed

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from schemas.events import Stage
-from services.registry.checklist import Control, ControlState
-from services.registry.policy import StagePolicy
+from services.registry.governance.checklist import Control, ControlState
+from services.registry.governance.policy import StagePolicy
 
 
 @dataclass(frozen=True)

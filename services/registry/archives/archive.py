@@ -11,7 +11,7 @@ signatures/<key_sha256>.sig    every signature, by the key that made it
 The same version in the same state is the same archive, byte by byte. Unpacked, its folder `model` is what
 `model_signing verify key model --signature model.sig --public_key KEY` takes.
 
-Writing needs memory for two blocks; so does reading, `services.registry.archive_reader`.
+Writing needs memory for two blocks; so does reading, `services.registry.archives.archive_reader`.
 """
 
 import hashlib

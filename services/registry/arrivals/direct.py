@@ -18,7 +18,7 @@ from services.kernel.artifacts import blob_key, keep_blob
 from services.kernel.errors import Conflict, IntegrityFailed, InvalidInput, NoRoom, NotFound
 from services.kernel.storage import ArtifactStore
 from services.kernel.storage.direct import DirectUploads, SentPart
-from services.registry.partials import SHARE, Partials, home_of
+from services.registry.arrivals.partials import SHARE, Partials, home_of
 
 INCOMING = "incoming"
 PART_BYTES = 16 << 20

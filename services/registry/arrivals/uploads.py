@@ -5,9 +5,9 @@ import asyncio
 from services.kernel.errors import TrimtabError
 from services.kernel.storage import ArtifactStore
 from services.kernel.telemetry import get_logger
-from services.registry.blobs import Blobs
-from services.registry.direct import DirectBlobs
-from services.registry.partials import Partials
+from services.registry.arrivals.blobs import Blobs
+from services.registry.arrivals.direct import DirectBlobs
+from services.registry.arrivals.partials import Partials
 from services.registry.settings import RegistrySettings
 
 log = get_logger(__name__)

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from schemas.base import StrictDocument, UtcTime
-from services.registry.policy import GatedStage
+from services.registry.governance.policy import GatedStage
 from services.registry.words import Words
 
 

@@ -2,7 +2,7 @@
 
 One pass, by one process at a time (a lease):
 
-0. **Retention.** The bytes of versions that their model's policy gives up (`services.registry.retention`).
+0. **Retention.** The bytes of versions that their model's policy gives up (`services.registry.keeping.retention`).
 1. **Manifests.** Every folder `models/<model>/<upload or job>` that has a manifest gets its rows in `blob_holders`, so
    that the bytes of a job whose success is not known here yet are held too. A folder that no version and no waiting
    registration names is condemned: after `grace` when it has no manifest or is no job's, else after `job_grace`.
@@ -40,7 +40,7 @@ from services.kernel.failpoints import failpoint
 from services.kernel.storage import ArtifactStore, StoredObject
 from services.kernel.telemetry import get_logger
 from services.kernel.uow import Work
-from services.registry import garbage, retention
+from services.registry.keeping import garbage, retention
 
 log = get_logger(__name__)
 

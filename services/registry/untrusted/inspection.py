@@ -1,9 +1,10 @@
 """Decide whether a version's files may be served, and what they take and return. Nothing is trusted, nothing
 unpickled.
 
-A graph is opened in a child process with capped memory and time (`services.registry.graph`), and so is a Keras archive
-that is kept beside it (`services.registry.keras_archive`); this process only reads that child's JSON. Which child looks
-into a file follows from its name alone, never from what the file says about itself. Blocking: call it in a thread.
+A graph is opened in a child process with capped memory and time (`services.registry.untrusted.graph`), and so is a
+Keras archive that is kept beside it (`services.registry.untrusted.keras_archive`); this process only reads that child's
+JSON. Which child looks into a file follows from its name alone, never from what the file says about itself. Blocking:
+call it in a thread.
 """
 
 import json
@@ -20,7 +21,7 @@ from typing import Any
 from schemas.features import DType, Feature, Output, OutputRole, Signature
 from services.kernel.errors import InvalidInput, TooLarge
 from services.kernel.leash import leashed
-from services.registry import graph, keras_archive
+from services.registry.untrusted import graph, keras_archive
 
 
 @dataclass(frozen=True)

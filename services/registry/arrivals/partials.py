@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from services.kernel.errors import Conflict, InvalidInput, NoRoom
-from services.registry.incoming import write_all
+from services.registry.arrivals.incoming import write_all
 
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 """How a disk, a quota or a limit on files says that it takes no more."""

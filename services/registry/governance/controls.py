@@ -10,7 +10,7 @@ from services.kernel.db import insert_into
 from services.kernel.errors import NotFound
 from services.kernel.uow import UnitOfWork
 from services.registry import audit
-from services.registry.checklist import Control
+from services.registry.governance.checklist import Control
 from services.registry.tables import controls
 from services.registry.versions import find_model
 

@@ -13,8 +13,8 @@ from schemas.features import Feature, Signature
 from schemas.manifest import Manifest
 from services.registry import stages
 from services.registry.aliases import aliases_of
-from services.registry.comparison import compare
-from services.registry.lineage import Graph, as_mermaid, lineage_of
+from services.registry.insight.comparison import compare
+from services.registry.insight.lineage import Graph, as_mermaid, lineage_of
 from services.registry.tables import approvals, checks, controls, signatures, signers, versions
 from services.registry.versions import Row, find_model, find_version
 

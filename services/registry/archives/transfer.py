@@ -10,9 +10,10 @@ from schemas.manifest import Manifest
 from services.kernel import signatures as crypto
 from services.kernel.errors import Conflict
 from services.kernel.uow import UnitOfWork
-from services.registry import aliases, annotations, audit, signing, stages, versions
-from services.registry.archive import MAX_MOVES, MAX_SIGNATURES, MoveRecord, SignatureRecord, VersionRecord
-from services.registry.archive_reader import Arrived
+from services.registry import aliases, annotations, audit, stages, versions
+from services.registry.archives.archive import MAX_MOVES, MAX_SIGNATURES, MoveRecord, SignatureRecord, VersionRecord
+from services.registry.archives.archive_reader import Arrived
+from services.registry.keeping import signing
 from services.registry.versions import Origin
 
 

@@ -12,10 +12,10 @@ from schemas.features import Signature
 from schemas.manifest import MODEL_NAME, Lineage, Manifest, ManifestFile, content_digest
 from services.kernel.content import check_content
 from services.kernel.errors import InvalidInput
-from services.registry.incoming import Received
-from services.registry.inspection import GraphInterface, check_signature, infer_signature
-from services.registry.inspections import Inspector
+from services.registry.arrivals.incoming import Received
 from services.registry.labels import MAX_METRICS, LabelName, Tags, Text
+from services.registry.untrusted.inspection import GraphInterface, check_signature, infer_signature
+from services.registry.untrusted.inspections import Inspector
 from services.registry.words import Words
 
 MAX_DIGEST = 256

@@ -6,9 +6,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from schemas.events import Decision, Stage
-from services.registry import approvals, checks, controls, signing
-from services.registry.gates import CheckFact, Facts, Gate, gates_of
-from services.registry.policies import effective
+from services.registry.governance import approvals, checks, controls
+from services.registry.governance.gates import CheckFact, Facts, Gate, gates_of
+from services.registry.governance.policies import effective
+from services.registry.keeping import signing
 
 
 def facts_of(connection: sa.Connection, row: sa.Row[Any], stage: Stage, now: datetime) -> Facts:

@@ -1,4 +1,4 @@
-"""Reading a version's archive that comes from anywhere, see `services.registry.archive` for what it should be.
+"""Reading a version's archive that comes from anywhere, see `services.registry.archives.archive` for what it should be.
 
 Nothing is trusted: the members come in their order and no others, every size and digest is the manifest's, and what is
 too long or too much is refused before it is written.
@@ -15,7 +15,7 @@ from schemas.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, ManifestFile
 from services.kernel.artifacts import MAX_FILES, MAX_MANIFEST_BYTES, read_manifest
 from services.kernel.errors import IntegrityFailed, InvalidInput, TooLarge
 from services.kernel.signatures import MAX_BUNDLE_BYTES
-from services.registry.archive import (
+from services.registry.archives.archive import (
     FORMAT_VERSION,
     MAX_RECORD_BYTES,
     MAX_SIGNATURES,
@@ -25,8 +25,8 @@ from services.registry.archive import (
     SIGNATURES_FOLDER,
     VersionRecord,
 )
-from services.registry.incoming import Incoming, Received
-from services.registry.tarball import TarReader
+from services.registry.arrivals.incoming import Incoming, Received
+from services.registry.arrivals.tarball import TarReader
 
 
 @dataclass

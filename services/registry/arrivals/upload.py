@@ -12,9 +12,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from services.kernel.artifacts import MAX_FILES
 from services.kernel.errors import InvalidInput, UnsupportedMedia
-from services.registry.blocks import pour
-from services.registry.incoming import Incoming
-from services.registry.tarball import TarReader
+from services.registry.arrivals.blocks import pour
+from services.registry.arrivals.incoming import Incoming
+from services.registry.arrivals.tarball import TarReader
 
 METADATA = "metadata"
 METADATA_MEMBER = "metadata.json"

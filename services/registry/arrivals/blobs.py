@@ -17,10 +17,10 @@ from services.kernel.artifacts import blob_key, keep_blob
 from services.kernel.auth import Principal
 from services.kernel.errors import Conflict, IntegrityFailed, NotFound, Unavailable
 from services.kernel.storage import ArtifactStore
-from services.registry.blocks import pour
-from services.registry.garbage import CHUNK, VERSIONS
-from services.registry.incoming import Received
-from services.registry.partials import Partial, Partials
+from services.registry.arrivals.blocks import pour
+from services.registry.arrivals.incoming import Received
+from services.registry.arrivals.partials import Partial, Partials
+from services.registry.keeping.garbage import CHUNK, VERSIONS
 from services.registry.tables import blob_holders
 
 SHA256 = r"^[0-9a-f]{64}$"

@@ -6,8 +6,8 @@ archived, that an alias names, that the present deployment names (routes, shadow
 return to.
 
 Giving up is one transaction: the mark `bytes_dropped_at`, the audit row, the event. Only then is the stored manifest
-removed; the bytes that nothing else names are garbage from then on (`services.registry.collector`). A process that dies
-in between leaves a folder that no version names, which is collected too.
+removed; the bytes that nothing else names are garbage from then on (`services.registry.keeping.collector`). A process
+that dies in between leaves a folder that no version names, which is collected too.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,9 @@ import sqlalchemy as sa
 from schemas.events import DeploymentWanted, Stage, VersionBytesDropped
 from services.kernel.tables import revisions
 from services.kernel.uow import UnitOfWork
-from services.registry import audit, deployments, garbage
-from services.registry.policies import effective
+from services.registry import audit, deployments
+from services.registry.governance.policies import effective
+from services.registry.keeping import garbage
 from services.registry.tables import aliases, versions
 from services.registry.versions import NEWEST_FIRST
 

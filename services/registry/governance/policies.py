@@ -9,7 +9,7 @@ from schemas.events import PolicyChanged
 from services.kernel.errors import PreconditionFailed
 from services.kernel.uow import UnitOfWork
 from services.registry import audit
-from services.registry.policy import Policy
+from services.registry.governance.policy import Policy
 from services.registry.tables import policies
 from services.registry.versions import find_model
 

@@ -4,7 +4,7 @@ import json
 import shlex
 from typing import Any
 
-from services.registry.escaping import fenced, line, paragraphs, table
+from services.registry.insight.escaping import fenced, line, paragraphs, table
 
 Card = dict[str, Any]
 

@@ -1,0 +1,1 @@
+"""One version as an archive, to move between registries."""

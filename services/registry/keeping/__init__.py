@@ -1,0 +1,1 @@
+"""Keeping what is stored whole and no more than that: verification, signatures, retention, garbage."""

@@ -1,0 +1,1 @@
+"""Files of unknown origin, looked into by capped child processes."""
