@@ -5,23 +5,35 @@
 
 import sqlite3
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from schemas.events import JobSucceeded, Scope, Stage
+from schemas.events import Decision, JobSucceeded, Scope, Stage
 from schemas.features import DType, Feature, Output, OutputRole, Signature
 from schemas.jobs import DatasetConfig, TrainingJob
 from schemas.manifest import Lineage, Manifest, ManifestFile, content_digest
 from services.kernel.db import Database
 from services.kernel.migrate import migrate
 from services.kernel.uow import UnitOfWork, Work
-from services.registry import deployments, keys, stages, versions
+from services.registry import aliases, annotations, deployments, keys, stages, versions
+from services.registry.governance import approvals, checks, controls, policies
+from services.registry.governance.checklist import Control, ControlState
+from services.registry.governance.policy import Policy
+from services.registry.keeping import signing
 from services.registry.handlers import on_job_succeeded
 from tests.golden.samples import NOON
 
 DATABASES = Path(__file__).parent / "databases"
 MODEL = "threat-classifier"
+
+PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEiLr6HPeA2PL+BsFQcgUR7u8OnlF0
+ZNpwB4DvpeBVCgNR4+Gqb3Vhf91p1Q1w4M6nO3CORmn250HQRRBzhygkLA==
+-----END PUBLIC KEY-----
+"""
 
 SIGNATURE = Signature(
     inputs=(Feature(name="duration", dtype=DType.FLOAT32), Feature(name="protocol", dtype=DType.STRING)),
@@ -59,12 +71,23 @@ def fill(uow: UnitOfWork) -> None:
             actor="trainer",
             version=f"1.{number}.20261122",
         )
-        stages.move(uow, MODEL, f"1.{number}.20261122", Stage.STAGING, actor="ada", comment="looks good")
+        changes = "learnt from June's labels" if number > 1 else None
+        stages.move(
+            uow, MODEL, f"1.{number}.20261122", Stage.STAGING, actor="ada", comment="looks good", changes=changes
+        )
     stages.move(uow, MODEL, "1.1.20261122", Stage.PRODUCTION, actor="ada")
     deployments.deploy(uow, MODEL, actor="ada")
     deployments.deploy(uow, MODEL, version="1.2.20261122", canary=10, actor="ada")
     stages.move(uow, MODEL, "1.2.20261122", Stage.PRODUCTION, actor="ada", comment="better")
     keys.create(uow, "ci", [Scope.READ], actor="ada")
+    annotations.annotate(uow, MODEL, "1.1.20261122", description="the first of all", tags={"team": "blue"}, actor="ada")
+    aliases.set_alias(uow, MODEL, "champion", "1.2.20261122", actor="ada", comment="better on probes")
+    approvals.decide(uow, MODEL, "1.2.20261122", Stage.PRODUCTION, Decision.APPROVE, actor="bob", comment="seen")
+    checks.record_check(uow, MODEL, "1.2.20261122", "bias-scan", True, actor="ci", detail="run 17")
+    control = Control(title="Impact assessment", owner="carol", evidence=("memo 12",), state=ControlState.MET)
+    controls.write_control(uow, MODEL, "dpia", control, actor="carol")
+    policies.write(uow, MODEL, Policy(former="archive"), actor="ada")
+    signing.trust(uow, "release", PUBLIC_KEY, actor="ada")
     waiting = manifest(3)
     on_job_succeeded(
         JobSucceeded(
@@ -94,9 +117,25 @@ def main() -> None:
         database.close()
         target = DATABASES / f"registry-{revision}.sql"
         if not target.exists():
-            connection = sqlite3.connect(f"{folder}/registry.db")
-            target.write_text("\n".join(connection.iterdump()) + "\n")
-            connection.close()
+            with closing(sqlite3.connect(f"{folder}/registry.db")) as connection:
+                target.write_text("\n".join(dumped(connection)) + "\n")
+
+
+def dumped(connection: sqlite3.Connection) -> Iterator[str]:
+    """SQL that makes the database again: the index of words by its own statements, not by those of its inner tables."""
+    for statement in connection.iterdump():
+        if statement == "COMMIT;":
+            yield from words_dumped(connection)
+        if "version_words" not in statement and "writable_schema" not in statement:
+            yield statement
+
+
+def words_dumped(connection: sqlite3.Connection) -> Iterator[str]:
+    """The index of words."""
+    for (create,) in connection.execute("SELECT sql FROM sqlite_master WHERE name = 'version_words'"):
+        yield f"{create};"
+    for number, words in connection.execute("SELECT rowid, quote(words) FROM version_words"):
+        yield f"INSERT INTO version_words(rowid, words) VALUES({number}, {words});"
 
 
 if __name__ == "__main__":

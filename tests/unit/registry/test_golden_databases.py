@@ -10,7 +10,9 @@ import sqlalchemy as sa
 from services.kernel.db import Database
 from services.kernel.migrate import migrate
 from services.kernel.uow import Work
-from services.registry import audit, deployments, keys, stages, tables, versions
+from services.registry import aliases, audit, deployments, keys, stages, tables, versions
+from services.registry.governance import approvals, checks, controls, policies
+from services.registry.keeping import signing
 from services.registry.tables import registrations
 from tests.golden.registry_database import DATABASES, MODEL
 
@@ -43,6 +45,39 @@ def test_an_old_database_is_read(dump: Path, tmp_path: Path) -> None:
         work = Work(database, "registry")
         back = database.write_now(lambda c: work.within(c, lambda uow: deployments.rollback(uow, MODEL, actor="bob")))
         assert [route.version for route in back.routes] == ["1.1.20261122"]
+    finally:
+        database.close()
+
+
+def test_what_the_second_migration_brought_is_read(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "registry.db")) as connection:
+        connection.executescript((DATABASES / "registry-0002.sql").read_text())
+    database = Database(f"sqlite:///{tmp_path}/registry.db", "registry")
+    try:
+        migrate(database, "services.registry.migrations")
+        newest = "1.2.20261122"
+
+        def read(c: sa.Connection) -> tuple[object, ...]:
+            return (
+                aliases.aliases_of(c, MODEL, newest),
+                [row.actor for row in approvals.list_decisions(c, MODEL, newest)],
+                [(row.name, row.passed) for row in checks.latest_checks(c, MODEL, newest)],
+                [controls.control_of(row).owner for row in controls.list_controls(c, MODEL)],
+                policies.effective(c, MODEL).source,
+                [row.name for row in signing.list_signers(c)],
+                versions.find_version(c, MODEL, "1.1.20261122").description,
+            )
+
+        found = database.read_now(read)
+        assert found == (
+            ["champion"],
+            ["bob"],
+            [("bias-scan", True)],
+            ["carol"],
+            "model",
+            ["release"],
+            "the first of all",
+        )
     finally:
         database.close()
 
