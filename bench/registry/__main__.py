@@ -9,7 +9,9 @@ import argparse
 import asyncio
 import json
 import shutil
+import signal
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
