@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="5,000 versions and 64 MB: whether it runs, not how fast")
     parser.add_argument("--json", type=Path, help="write every figure to this file as well")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers are stopped whoever ends this
     size = QUICK if arguments.quick else FULL
     machine = describe()
     print(machine, flush=True)

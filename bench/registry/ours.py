@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from bench.registry.timing import Connection, Figures, Request, beside, measured
 from bench.registry_fill import WORDS
 from bench.serving import running
+from services.kernel.leash import leashed
 from services.kernel.settings import Settings
 from trimtab.local.ports import free_ports
 
@@ -29,7 +30,7 @@ DEEP_PAGES = 100
 def filling(url: str, total: int, models: int) -> "subprocess.Popen[bytes]":
     """A process that fills the empty database at `url`."""
     command = [sys.executable, "-m", "bench.registry_fill", url, "--versions", str(total), "--models", str(models)]
-    return subprocess.Popen(command, cwd=ROOT)
+    return subprocess.Popen(leashed(command), cwd=ROOT)
 
 
 @contextmanager
