@@ -38,6 +38,14 @@ class Principal:
         if model_id is not None and self.model_prefixes and not model_id.startswith(self.model_prefixes):
             raise Forbidden(f"the key {self.name!r} is bound to other models than {model_id!r}")
 
+    def demand_every_model(self) -> None:
+        """Raise `Forbidden` if this principal is bound to some models: what it asks for concerns them all."""
+        if self.model_prefixes:
+            raise Forbidden(
+                f"the key {self.name!r} is bound to some models, and this concerns every model: ask with a key that "
+                "has no model prefixes"
+            )
+
 
 ANYONE = Principal("anyone", ALL_SCOPES)
 """Who asks when `auth` is off."""

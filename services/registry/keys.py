@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from schemas.events import ApiKeyGranted, ApiKeyRevoked, Scope
 from services.kernel.auth import fingerprint, new_key
 from services.kernel.db import Database
-from services.kernel.errors import InvalidInput, NotFound
+from services.kernel.errors import Conflict, InvalidInput, NotFound
 from services.kernel.migrate import migrate
 from services.kernel.settings import Settings
 from services.kernel.uow import UnitOfWork, Work
@@ -24,9 +24,14 @@ T = TypeVar("T")
 def create(
     uow: UnitOfWork, name: str, scopes: Sequence[Scope], model_prefixes: Sequence[str] = (), *, actor: str
 ) -> tuple[str, str]:
-    """Grant a key: (its id, the key itself, which nobody can show again). Raises `InvalidInput` without any scope."""
+    """Grant a key: (its id, the key itself, which nobody can show again).
+
+    Raises `InvalidInput` without any scope, and `Conflict` while a live key has the name: the audit trail, four eyes
+    and unfinished uploads tell people apart by it.
+    """
     if not scopes:
         raise InvalidInput(f"name at least one scope of {', '.join(scope.value for scope in Scope)}")
+    _refuse_taken(uow, name)
     key, key_id = new_key(), f"key-{uuid.uuid4().hex[:12]}"
     granted = ApiKeyGranted(
         key_id=key_id,
@@ -46,9 +51,28 @@ def create(
             created_by=actor,
         )
     )
-    audit.record(uow, actor, "key.granted", key_id, name=name, scopes=[scope.value for scope in granted.scopes])
+    audit.record(
+        uow,
+        actor,
+        "key.granted",
+        key_id,
+        name=name,
+        scopes=[scope.value for scope in granted.scopes],
+        model_prefixes=list(granted.model_prefixes),
+    )
     uow.publish(granted, revision=uow.next_revision("key", key_id))
     return key_id, key
+
+
+def _refuse_taken(uow: UnitOfWork, name: str) -> None:
+    uow.next_revision("key-name", fingerprint(name))  # locked, so that of two at once one sees the other
+    live = (api_keys.c.name == name) & api_keys.c.revoked_at.is_(None)
+    key_id = uow.connection.execute(sa.select(api_keys.c.key_id).where(live).limit(1)).scalar()
+    if key_id is not None:
+        raise Conflict(
+            f"the key {key_id} is named {name!r} already, and whoever holds a key is known by its name: choose another "
+            f"name, or revoke that key first with `trimtab keys revoke {key_id}`"
+        )
 
 
 def revoke(uow: UnitOfWork, key_id: str, *, actor: str) -> float:

@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from services.kernel.bus.probe import BrokerProbe
 from services.kernel.errors import NotFound
-from services.kernel.http.api import Admin, Reader
+from services.kernel.http.api import EveryModelAdmin, Reader
 from services.kernel.http.problems import MethodNotAllowed
 from services.kernel.metrics_merge import merge as merge_metrics
 from services.kernel.service import Service
@@ -34,7 +34,7 @@ async def get_config(request: Request, _: Reader) -> dict[str, Any]:
 
 
 @own.put("/mlops/serving", summary="Configure the server")
-async def put_config(config: ServerConfig, request: Request, _: Admin) -> dict[str, Any]:
+async def put_config(config: ServerConfig, request: Request, _: EveryModelAdmin) -> dict[str, Any]:
     """Takes effect at once on this replica, and at its next start."""
     pool = _pool(request)
     service: Service = request.app.state.service

@@ -40,17 +40,22 @@ def create_api(
     return app
 
 
-def requires(scope: str) -> Any:
-    """A dependency: the caller's `Principal`, if it may do `scope` on the route's `model_id` (where it has one)."""
+def requires(scope: str, *, every_model: bool = False) -> Any:
+    """A dependency: the caller's `Principal`, if it may do `scope` on the route's `model_id` (where it has one).
+
+    `every_model`: the route is about all models, so a key that is bound to some is refused.
+    """
     wanted = Scope(scope)
 
     async def check(request: Request) -> Principal:
         service: Service = request.app.state.service
         principal = service.access.identify(request.headers.get("authorization"))
         principal.demand(wanted, request.path_params.get("model_id"))
+        if every_model:
+            principal.demand_every_model()
         return principal
 
-    check.__name__ = f"requires_{scope}"
+    check.__name__ = f"requires_{scope}_of_every_model" if every_model else f"requires_{scope}"
     return Depends(check)
 
 
@@ -59,6 +64,7 @@ Writer = Annotated[Principal, requires("write")]
 Approver = Annotated[Principal, requires("approve")]
 Deployer = Annotated[Principal, requires("deploy")]
 Admin = Annotated[Principal, requires("admin")]
+EveryModelAdmin = Annotated[Principal, requires("admin", every_model=True)]
 
 _health = APIRouter(tags=["health"])
 
@@ -85,7 +91,7 @@ async def metrics(_: Annotated[Principal, requires("read")]) -> Response:
 
 
 @_health.post("/internal/skip/{topic}/{partition}/{offset}", include_in_schema=False)
-async def skip(topic: str, partition: int, offset: int, request: Request, _: Admin) -> dict[str, bool]:
+async def skip(topic: str, partition: int, offset: int, request: Request, _: EveryModelAdmin) -> dict[str, bool]:
     """Step over an unreadable record that has stopped a partition of this process."""
     service: Service = request.app.state.service
     skipped = [member.skip(service.settings.topic(topic), partition, offset) for member in service.members]

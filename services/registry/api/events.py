@@ -8,7 +8,7 @@ from pydantic import Field
 
 from schemas.base import Document, Name, StrictDocument, UtcTime
 from services.kernel.bus.replay import Replayed
-from services.kernel.http.api import Admin
+from services.kernel.http.api import EveryModelAdmin
 from services.registry.api.parts import PartsOf, time_of
 from services.registry.event_log import Wanted, tell_again
 
@@ -60,7 +60,7 @@ class ReplayDocument(Document):
 
 
 @router.post("/replay", summary="Tell events again", status_code=202)
-async def replay_events(wanted: ReplayWanted, parts: PartsOf, principal: Admin) -> ReplayDocument:
+async def replay_events(wanted: ReplayWanted, parts: PartsOf, principal: EveryModelAdmin) -> ReplayDocument:
     """Every event keeps its id and its revision: consumers that know it ignore it, a new topic or consumer gets it.
 
     Of `deployments` and `access`, which are compacted, it is the newest event of each key.

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 
 from schemas.base import Document, Name, StrictDocument, Version
-from services.kernel.http.api import Admin
+from services.kernel.http.api import EveryModelAdmin
 from services.registry.keeping.collector import Collector
 
 router = APIRouter(prefix="/mlops/garbage", tags=["storage"])
@@ -48,7 +48,7 @@ class CollectionDocument(Document):
 
 
 @router.post("", summary="Apply the retention policies, and collect what no version names")
-async def collect(request: Request, _: Admin, wanted: CollectionWanted | None = None) -> CollectionDocument:
+async def collect(request: Request, _: EveryModelAdmin, wanted: CollectionWanted | None = None) -> CollectionDocument:
     """One pass, as the registry makes them by itself. 409 while another one is on its way."""
     collector: Collector = request.app.state.service.state["collector"]
     report = await collector.collect(dry_run=wanted.dry_run if wanted is not None else False)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from schemas.base import Document, Name, StrictDocument, UtcTime
 from schemas.events import Scope
-from services.kernel.http.api import Admin
+from services.kernel.http.api import EveryModelAdmin
 from services.registry import keys
 from services.registry.api.parts import PartsOf, time_of
 from services.registry.words import Words
@@ -61,7 +61,7 @@ class KeyList(Document):
 
 
 @router.post("", summary="Grant a key", status_code=201)
-async def create_key(wanted: KeyWanted, parts: PartsOf, principal: Admin) -> KeyGranted:
+async def create_key(wanted: KeyWanted, parts: PartsOf, principal: EveryModelAdmin) -> KeyGranted:
     """Random, kept as a hash only. There is no Idempotency-Key here, since the answer cannot be kept."""
     key_id, key = await parts.work.run(
         lambda uow: keys.create(uow, wanted.name, wanted.scopes, wanted.model_prefixes, actor=principal.name)
@@ -72,13 +72,13 @@ async def create_key(wanted: KeyWanted, parts: PartsOf, principal: Admin) -> Key
 
 
 @router.get("", summary="List keys")
-async def list_keys(parts: PartsOf, _: Admin) -> KeyList:
+async def list_keys(parts: PartsOf, _: EveryModelAdmin) -> KeyList:
     """Oldest first."""
     return KeyList(keys=[_document(row) for row in await parts.db.read(keys.list_all)])
 
 
 @router.delete("/{key_id}", summary="Revoke a key")
-async def revoke_key(key_id: Name, parts: PartsOf, principal: Admin) -> KeyRevoked:
+async def revoke_key(key_id: Name, parts: PartsOf, principal: EveryModelAdmin) -> KeyRevoked:
     """Void from now on, in every process, within moments."""
     revoked_at = await parts.work.run(lambda uow: keys.revoke(uow, key_id, actor=principal.name))
     return KeyRevoked(key_id=key_id, revoked_at=time_of(revoked_at))

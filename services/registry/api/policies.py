@@ -5,8 +5,8 @@ from fastapi import APIRouter, Response
 
 from schemas.base import Name
 from services.kernel.auth import Principal
-from services.kernel.errors import Conflict, Forbidden
-from services.kernel.http.api import Admin, Reader
+from services.kernel.errors import Conflict
+from services.kernel.http.api import Admin, EveryModelAdmin, Reader
 from services.registry import versions
 from services.registry.api.governance import PolicyDocument, policy_document
 from services.registry.api.parts import IfMatch, Parts, PartsOf, expected_revision
@@ -26,19 +26,17 @@ async def get_default(parts: PartsOf, _: Reader, response: Response) -> PolicyDo
 
 @router.put("/policy", summary="Write the default policy")
 async def set_default(
-    wanted: Policy, parts: PartsOf, principal: Admin, response: Response, if_match: IfMatch = None
+    wanted: Policy, parts: PartsOf, principal: EveryModelAdmin, response: Response, if_match: IfMatch = None
 ) -> PolicyDocument:
     """The whole policy, not a part of it. With If-Match it fails if somebody was faster."""
-    _demand_every_model(principal)
     return _answer(None, await _write(parts, EVERY_MODEL, wanted, principal, if_match), response)
 
 
 @router.delete("/policy", summary="Return to the built-in policy")
 async def remove_default(
-    parts: PartsOf, principal: Admin, response: Response, if_match: IfMatch = None
+    parts: PartsOf, principal: EveryModelAdmin, response: Response, if_match: IfMatch = None
 ) -> PolicyDocument:
     """Every revision is kept. The answer is the policy that holds from now on."""
-    _demand_every_model(principal)
     return _answer(None, await _write(parts, EVERY_MODEL, None, principal, if_match), response)
 
 
@@ -86,8 +84,3 @@ async def _write(
 def _answer(model_id: str | None, kept: Kept, response: Response) -> PolicyDocument:
     response.headers["ETag"] = f'"{kept.revision}"'
     return policy_document(model_id, kept)
-
-
-def _demand_every_model(principal: Principal) -> None:
-    if principal.model_prefixes:
-        raise Forbidden(f"the key {principal.name!r} is bound to some models, and the default policy is for all")

@@ -11,7 +11,7 @@ from pydantic import Field
 from schemas.base import Document, JsonValue, Name, StrictDocument, UtcTime, Version
 from services.kernel.artifacts import fetch_manifest
 from services.kernel.errors import Conflict
-from services.kernel.http.api import Admin, Reader, Writer
+from services.kernel.http.api import EveryModelAdmin, Reader, Writer
 from services.registry import versions
 from services.registry.api.parts import PartsOf, VersionRef, time_of
 from services.registry.keeping import signing
@@ -78,7 +78,7 @@ async def list_signers(parts: PartsOf, _: Reader) -> SignerList:
 
 
 @router.post("/signers", summary="Trust a signer", status_code=201)
-async def trust(wanted: SignerWanted, parts: PartsOf, principal: Admin, response: Response) -> SignerDocument:
+async def trust(wanted: SignerWanted, parts: PartsOf, principal: EveryModelAdmin, response: Response) -> SignerDocument:
     """Their signatures are accepted from now on. 200 when the key is trusted already."""
 
     def change(uow: Any) -> tuple[signing.Row | None, bool]:
@@ -92,7 +92,7 @@ async def trust(wanted: SignerWanted, parts: PartsOf, principal: Admin, response
 
 
 @router.delete("/signers/{key_sha256}", summary="Trust a signer no more")
-async def revoke(key_sha256: Name, parts: PartsOf, principal: Admin) -> SignerRevoked:
+async def revoke(key_sha256: Name, parts: PartsOf, principal: EveryModelAdmin) -> SignerRevoked:
     """Every signature that the key made counts no more, from now on and for ever."""
     at = await parts.work.run(lambda uow: signing.revoke(uow, key_sha256, actor=principal.name))
     return SignerRevoked(key_sha256=key_sha256, revoked_at=time_of(at))

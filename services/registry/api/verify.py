@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Request
 
 from schemas.base import Document, Name, Version
-from services.kernel.http.api import Admin, Reader
+from services.kernel.http.api import EveryModelAdmin, Reader
 from services.registry import audit, versions
 from services.registry.api.parts import PartsOf, VersionRef
 from services.registry.keeping import signing, verification
@@ -72,7 +72,7 @@ async def verify(model_id: Name, version: VersionRef, request: Request, parts: P
 
 
 @router.post("/audit/verify", summary="Check the chain of the audit trail")
-async def verify_audit(parts: PartsOf, _: Admin) -> AuditVerified:
+async def verify_audit(parts: PartsOf, _: EveryModelAdmin) -> AuditVerified:
     """Every row against the one before it, from the first to the last ever written."""
 
     def read(connection: sa.Connection) -> AuditVerified:

@@ -1,7 +1,10 @@
-"""API keys: shown once, hashed at rest, scoped on every route."""
+"""API keys: shown once, hashed at rest, scoped on every route, told apart by their names."""
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -10,13 +13,17 @@ from fastapi import FastAPI
 
 from schemas.events import ApiKeyGranted, ApiKeyRevoked, Scope
 from services.kernel.auth import fingerprint
+from services.kernel.errors import Conflict
 from services.kernel.tables import outbox
-from services.registry.keys import create_directly
+from services.kernel.uow import UnitOfWork
+from services.registry.app import build
+from services.registry.keys import create, create_directly, create_first
 from services.registry.settings import RegistrySettings
 from services.registry.tables import api_keys, audit
 from tests.contract.registry.conftest import Registry, running
 
 INTERNAL = {"Authorization": "Bearer internal-secret"}
+NUMBERS = count(1)
 
 
 @pytest.fixture
@@ -35,8 +42,9 @@ async def hear(registry: Registry) -> None:
 
 
 async def granted(registry: Registry, *scopes: str, prefixes: tuple[str, ...] = ()) -> dict[str, str]:
+    name = f"ci {next(NUMBERS)}"
     answer = await registry.client.post(
-        "/mlops/keys", json={"name": "ci", "scopes": list(scopes), "modelPrefixes": list(prefixes)}
+        "/mlops/keys", json={"name": name, "scopes": list(scopes), "modelPrefixes": list(prefixes)}
     )
     assert answer.status_code == 201, answer.text
     await hear(registry)
@@ -132,11 +140,88 @@ async def test_a_revoked_key_opens_nothing(guarded: Registry) -> None:
 
 async def test_the_first_key_is_made_without_a_running_registry(tmp_path: Path) -> None:
     settings = RegistrySettings(data_dir=tmp_path / "new", auth="keys", internal_key="s")
-    import asyncio
-
     key_id, key = await asyncio.to_thread(create_directly, settings, "admin", [Scope.ADMIN])
     async for registry in running(settings):
         await hear(registry)
         answer = await registry.client.get("/mlops/keys", headers={"Authorization": f"Bearer {key}"})
         assert [item["key_id"] for item in answer.json()["keys"]] == [key_id]
         assert json.loads(answer.text)["keys"][0]["created_by"] == "command line"
+
+
+async def test_live_keys_have_names_of_their_own(registry: Registry) -> None:
+    wanted = {"name": "ada", "scopes": ["write"]}
+    first = await registry.client.post("/mlops/keys", json=wanted)
+    again = await registry.client.post("/mlops/keys", json={**wanted, "scopes": ["approve"]})
+    assert (first.status_code, again.status_code) == (201, 409)
+    assert again.json()["detail"].startswith(f"the key {first.json()['key_id']} is named 'ada' already")
+    assert len(await registry.events(ApiKeyGranted)) == 1
+    await registry.client.delete(f"/mlops/keys/{first.json()['key_id']}")
+    answers = await asyncio.gather(*(registry.client.post("/mlops/keys", json=wanted) for _ in range(8)))
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
+
+
+async def test_two_processes_cannot_give_one_name_at_once(registry: Registry) -> None:
+    """Each asks before the other has committed."""
+    registries = [build(registry.service.settings) for _ in range(2)]  # type: ignore[arg-type]
+    met = threading.Barrier(2, timeout=5)
+
+    def ask(number: int) -> str:
+        service = registries[number]
+
+        def grant(uow: UnitOfWork) -> str:
+            if not service.db.is_sqlite:  # which has one writer at a time
+                uow.connection.execute(sa.select(sa.func.count()).select_from(api_keys)).scalar()
+                met.wait()
+            return create(uow, "ada", [Scope.READ], actor="root")[0]
+
+        try:
+            return service.db.write_now(lambda connection: service.work.within(connection, grant))
+        except Conflict:
+            return "refused"
+        finally:
+            service.db.close()
+
+    found = await asyncio.gather(*(asyncio.to_thread(ask, number) for number in range(2)))
+    assert sum(each == "refused" for each in found) == 1
+
+
+async def test_the_name_of_a_key_made_in_the_database_is_taken_too(tmp_path: Path) -> None:
+    settings = RegistrySettings(data_dir=tmp_path / "new")
+    made = await asyncio.to_thread(create_first, settings, "admin", [Scope.ADMIN])
+    assert made is not None
+    assert await asyncio.to_thread(create_first, settings, "admin", [Scope.ADMIN]) is None
+    with pytest.raises(Conflict, match=f"keys revoke {made[0]}"):
+        await asyncio.to_thread(create_directly, settings, "admin", [Scope.ADMIN])
+
+
+async def test_an_admin_of_some_models_is_none_of_all(guarded: Registry) -> None:
+    """It could grant itself the rest, trust its own signer for every model, or collect another's bytes."""
+    headers = await granted(guarded, "admin", prefixes=("blue-",))
+    blue = (await guarded.register("blue-1")).json()["version"]
+    assert (await guarded.client.put("/mlops/models/blue-1/policy", json={}, headers=headers)).status_code == 200
+    assert (await guarded.promote(blue, "staging", "blue-1")).status_code == 200
+    for method, path, body in (
+        ("POST", "/mlops/keys", {"name": "more", "scopes": ["admin"]}),
+        ("POST", "/mlops/keys", {"name": "more", "scopes": ["admin"], "modelPrefixes": ["blue-"]}),
+        ("GET", "/mlops/keys", None),
+        ("DELETE", "/mlops/keys/key-1", None),
+        ("POST", "/mlops/signers", {"name": "me", "publicKey": "key"}),
+        ("DELETE", "/mlops/signers/0", None),
+        ("POST", "/mlops/events/replay", {}),
+        ("POST", "/mlops/garbage", {"dryRun": True}),
+        ("POST", "/mlops/audit/verify", None),
+        ("PUT", "/mlops/policy", {}),
+        ("DELETE", "/mlops/policy", None),
+        ("POST", "/internal/skip/t/0/0", None),
+    ):
+        answer = await guarded.client.request(method, path, json=body, headers=headers)
+        assert answer.status_code == 403, (method, path, answer.text)
+        assert "bound to some models" in answer.json()["detail"]
+
+
+async def test_the_audit_trail_says_which_models_a_key_is_for(guarded: Registry) -> None:
+    await granted(guarded, "write", prefixes=("blue-", "red-"))
+    rows = await guarded.service.db.read(
+        lambda connection: connection.execute(sa.select(audit.c.facts).where(audit.c.action == "key.granted")).all()
+    )
+    assert [json.loads(row.facts)["model_prefixes"] for row in rows] == [["blue-", "red-"]]
