@@ -2,7 +2,7 @@
 
 One pass, by one process at a time (a lease):
 
-0. **Retention.** The bytes of versions that their model's policy gives up (`services.registry.keeping.retention`).
+0. **Retention.** What a model's policy gives up is condemned (`services.registry.keeping.retention`).
 1. **Manifests.** Every folder `models/<model>/<upload or job>` that has a manifest gets its rows in `blob_holders`, so
    that the bytes of a job whose success is not known here yet are held too. A folder that no version and no waiting
    registration names is condemned: after `grace` when it has no manifest or is no job's, else after `job_grace`.
@@ -212,9 +212,6 @@ class Collector:
         if dropped is None:
             return False
         failpoint("retention-before-removal")
-        used = await self._db.read(partial(garbage.named, prefixes=[dropped.artifact]))
-        if not used:
-            await asyncio.to_thread(discard_version, self._store, dropped.artifact)
         DROPPED.inc()
         log.info("version_bytes_dropped", model_id=row.model_id, version=row.version, size_bytes=row.size_bytes)
         return True
@@ -338,9 +335,8 @@ class Collector:
         for key in claimed:
             if time.monotonic() > deadline:
                 raise Unavailable("removing garbage takes too long: the store is slow; the next pass goes on")
-            unit = inside.get(key)
-            removed = await asyncio.to_thread(self._take, key, unit, now)
-            await self._db.write(partial(_done, key=key, unit=unit, removed=removed))
+            removed = await asyncio.to_thread(self._take, key, now)
+            await self._db.write(partial(_done, key=key, unit=inside.get(key), removed=removed))
             if not removed:
                 report.spared += 1
                 continue
@@ -357,8 +353,9 @@ class Collector:
     def _unit(self, prefix: str) -> _Unit | None:
         return next(_grouped(self._store.list(prefix)), None)
 
-    def _take(self, key: str, unit: _Unit | None, claimed_at: float) -> bool:
-        """Remove what was claimed, unless it has become young. The look and the removal follow each other at once."""
+    def _take(self, key: str, claimed_at: float) -> bool:
+        """Remove what was claimed, unless it has become young since: what was listed before the claim says nothing of
+        a manifest that was stored again. The look and the removal follow each other at once."""
         oldest_spared = claimed_at - self._graces.seconds
         if key.startswith(f"{BLOBS}/"):
             try:
@@ -368,6 +365,7 @@ class Collector:
                 return True
             self._store.delete(key)
             return True
+        unit = self._unit(key)
         if unit is not None:
             if unit.newest >= oldest_spared:
                 return False

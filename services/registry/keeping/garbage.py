@@ -4,9 +4,9 @@
 every complete folder under `models/` that is no version (yet). What nothing holds, and is older than the grace, is
 condemned; a later pass claims it, which only succeeds while still nothing holds it, and then removes it.
 
-Whoever begins to use bytes calls `rescue_first` before they are stored, and `rescue` in the transaction that names
-them. It deletes the condemnation, or, once the bytes are claimed, raises `BeingCollected`: they may be gone at any
-moment, so they must be stored once more. The row's lock decides which of the two comes first.
+Whoever begins to use bytes calls `rescue_first` before they and their manifest are stored, and `rescue` in the
+transaction that names them. It deletes the condemnation, or, once the bytes are claimed, raises `BeingCollected`: they
+may be gone at any moment, so they must be stored once more. The row's lock decides which of the two comes first.
 `services.registry.keeping.collector` is the pass itself.
 """
 
@@ -48,8 +48,7 @@ def unit_of(artifact: str) -> str:
 
 def rescue(connection: sa.Connection, digests: Iterable[str], artifact: str | None = None) -> None:
     """Condemn these bytes, and the unit of `artifact`, no longer. Raises `BeingCollected` when it is too late."""
-    keys = [blob_key(digest) for digest in digests] + ([unit_of(artifact)] if artifact else [])
-    for some in _chunks(keys):
+    for some in _chunks(_keys(digests, artifact)):
         rows = connection.execute(
             sa.select(condemned.c.key, condemned.c.claimed_at).where(condemned.c.key.in_(some)).with_for_update()
         ).all()
@@ -60,19 +59,21 @@ def rescue(connection: sa.Connection, digests: Iterable[str], artifact: str | No
             connection.execute(condemned.delete().where(condemned.c.key.in_([row.key for row in rows])))
 
 
-async def rescue_first(db: Database, digests: Sequence[str]) -> None:
+async def rescue_first(db: Database, digests: Iterable[str], artifact: str | None = None) -> None:
     """`rescue` before bytes are stored: whatever is there afterwards can't be claimed for a grace.
 
     Costs a look-up where nothing is condemned. Raises `BeingCollected`.
     """
+    named = list(digests)
 
     def any_condemned(connection: sa.Connection) -> bool:
-        keys = [blob_key(digest) for digest in digests]
-        queries = (sa.select(condemned.c.key).where(condemned.c.key.in_(some)).limit(1) for some in _chunks(keys))
-        return any(connection.execute(query).first() is not None for query in queries)
+        queries = (
+            sa.select(condemned.c.key).where(condemned.c.key.in_(some)) for some in _chunks(_keys(named, artifact))
+        )
+        return any(connection.execute(query.limit(1)).first() is not None for query in queries)
 
     if await db.read(any_condemned):
-        await db.write(lambda connection: rescue(connection, digests))
+        await db.write(lambda connection: rescue(connection, named, artifact))
 
 
 def hold(connection: sa.Connection, artifact: str, digests: Iterable[str]) -> None:
@@ -162,6 +163,11 @@ def waiting(connection: sa.Connection) -> tuple[int, int]:
     """How much is condemned: objects or folders, and bytes."""
     row = connection.execute(sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(condemned.c.size_bytes), 0))).one()
     return int(row[0]), int(row[1])
+
+
+def _keys(digests: Iterable[str], artifact: str | None) -> list[str]:
+    """What is condemned under these names: blobs, and the unit of a prefix."""
+    return [blob_key(digest) for digest in digests] + ([unit_of(artifact)] if artifact else [])
 
 
 def _chunks(keys: Sequence[str]) -> Iterable[Sequence[str]]:
