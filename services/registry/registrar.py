@@ -30,6 +30,7 @@ from services.registry import audit, versions
 from services.registry.annotations import annotate
 from services.registry.governance.changes import changes_between
 from services.registry.handlers import DONE, PENDING, REFUSED
+from services.registry.keeping.garbage import rescue_first
 from services.registry.tables import registrations
 from services.registry.untrusted.inspection import check_signature
 from services.registry.untrusted.inspections import Inspector
@@ -70,6 +71,7 @@ class Registrar:
         message = JobSucceeded.model_validate_json(row.message)
         cause = Envelope.model_validate_json(row.envelope) if row.envelope else None
         try:
+            await rescue_first(self._db, (), message.artifact)
             manifest = await self._verified(message)
             version = await self._work.run(lambda uow: _complete(uow, row.seq, message, manifest), cause=cause)
         except DatabaseUnavailable:

@@ -1,8 +1,10 @@
 """What training jobs leave in the store is looked into like any upload before it becomes a version."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,8 +15,9 @@ from schemas.jobs import DatasetConfig, TrainingJob
 from schemas.manifest import Manifest, ManifestFile, content_digest
 from services.kernel.artifacts import blob_key, file_sha256, store_version, write_manifest
 from services.registry.handlers import on_job_succeeded
+from services.registry.keeping import garbage
 from services.registry.registrar import Registrar
-from services.registry.tables import registrations
+from services.registry.tables import condemned, registrations
 from services.registry.untrusted.inspection import Limits, infer_signature, inspect_graph
 from services.registry.untrusted.inspections import Inspector, find_interface, has_passed
 from tests import keras_archives
@@ -119,3 +122,31 @@ async def test_a_hostile_artifact_is_refused_with_an_alert(
     assert await registry.events(ModelRegistered) == []
     assert len(await registry.events(Alert)) == 6
     assert not list((tmp_path / "staging").iterdir())
+
+
+async def test_an_artifact_that_is_being_removed_is_waited_for(
+    registry: Registry, registrar: Registrar, tmp_path: Path
+) -> None:
+    """The collection has claimed it, and its manifest is gone already: what the job stores again is registered."""
+    message = await asyncio.to_thread(left, registry, tmp_path / "job", "job-1", {})
+    claim = {"key": message.artifact, "size_bytes": 1, "at": 0.0, "claimed_at": time.time()}
+    await registry.service.db.write(lambda connection: connection.execute(condemned.insert().values(claim)))
+    registry.store.delete(f"{message.artifact}/manifest.json")
+    await registry.service.work.run(lambda uow: on_job_succeeded(message, uow))
+
+    async def row() -> sa.Row[Any]:
+        return await registry.service.db.read(lambda connection: connection.execute(sa.select(registrations)).one())
+
+    async def tried() -> bool:
+        return (await row()).tries > 0 or (await row()).state != "pending"
+
+    await until(tried, 60, "a first try")
+    assert (await row()).state == "pending"
+    await asyncio.to_thread(store_version, registry.store, tmp_path / "job", message.artifact)
+    await registry.service.db.write(lambda connection: garbage.spare(connection, [message.artifact]))
+
+    async def ended() -> str | None:
+        state = (await row()).state
+        return None if state == "pending" else str(state)
+
+    assert await until(ended, 60, "the registration") == "done"
