@@ -15,14 +15,13 @@ from services.kernel.errors import UnsupportedMedia
 from services.kernel.http.api import Reader, Writer
 from services.kernel.uow import UnitOfWork
 from services.registry.api.bodies import disk_errors, staging
-from services.registry.api.parts import IdempotencyKey, Parts, PartsOf, VersionRef, once
+from services.registry.api.parts import IdempotencyKey, Parts, PartsOf, VersionRef
+from services.registry.api.storing import Stored, register_once, store
 from services.registry.archives import transfer
 from services.registry.archives.archive import Outgoing, VersionRecord
 from services.registry.archives.archive_reader import ArchiveReader, Arrived
-from services.registry.arrivals.blobs import store_version
 from services.registry.arrivals.blocks import pour
 from services.registry.arrivals.submission import Submission
-from services.registry.keeping.garbage import rescue_first
 from services.registry.untrusted.inspection import check_signature
 
 PATH = "/mlops/models/import"
@@ -115,11 +114,8 @@ async def import_version(
             finally:
                 reader.close()
             await _check(parts, arrived)
-            await rescue_first(parts.db, [file.sha256 for file in arrived.files])
-            artifact = await asyncio.to_thread(
-                store_version, parts.store, arrived.files, arrived.manifest, arrived.manifest_bytes
-            )
-    return await _registered(parts, arrived, artifact, principal.name, idempotency_key)
+            stored = await store(parts, arrived.files, arrived.manifest, arrived.manifest_bytes, is_own=False)
+    return await _registered(parts, arrived, stored, principal.name, idempotency_key)
 
 
 async def _check(parts: Parts, arrived: Arrived) -> None:
@@ -132,16 +128,14 @@ async def _check(parts: Parts, arrived: Arrived) -> None:
 
 
 async def _registered(
-    parts: Parts, arrived: Arrived, artifact: str, actor: str, idempotency_key: str | None
+    parts: Parts, arrived: Arrived, stored: Stored, actor: str, idempotency_key: str | None
 ) -> JSONResponse:
     record = arrived.record
-    new: list[bool] = []
 
-    def change(uow: UnitOfWork) -> Imported:
-        created = transfer.arriving(uow, arrived, artifact, actor=actor)
+    def change(uow: UnitOfWork) -> tuple[Imported, bool]:
+        created = transfer.arriving(uow, arrived, stored.artifact, actor=actor)
         kept, passed_over = transfer.keep_signatures(uow, arrived, actor=actor)
-        new.append(created)
-        return Imported(
+        answer = Imported(
             model_id=record.model_id,
             version=record.version,
             created=created,
@@ -153,9 +147,7 @@ async def _registered(
             signed_by=kept,
             unknown_keys=passed_over,
         )
+        return answer, created
 
     asked = [record.manifest_digest, record.version, sorted(arrived.signatures)]
-    answer = await once(parts, "import", idempotency_key, asked, 201, change, actor)
-    if new == [False]:
-        answer.status_code = 200
-    return answer
+    return await register_once(parts, "import", idempotency_key, asked, actor, stored, change)

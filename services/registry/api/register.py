@@ -14,22 +14,20 @@ from pydantic import Field
 
 from schemas.base import StrictDocument
 from schemas.events import Scope
-from schemas.manifest import MODEL_NAME, Manifest
-from services.kernel.artifacts import discard_version
+from schemas.manifest import MODEL_NAME
 from services.kernel.auth import Principal
-from services.kernel.errors import InvalidInput, TooLarge, TrimtabError
-from services.kernel.failpoints import failpoint
+from services.kernel.errors import InvalidInput, TooLarge
 from services.kernel.http.api import Writer
 from services.kernel.uow import UnitOfWork
 from services.registry import versions
 from services.registry.api.bodies import disk_errors, read_json, staging
 from services.registry.api.documents import VersionDocument, version_document
-from services.registry.api.parts import IdempotencyKey, Parts, PartsOf, once
-from services.registry.arrivals.blobs import NamedBlob, bring, store_version, within_reach
+from services.registry.api.parts import IdempotencyKey, Parts, PartsOf
+from services.registry.api.storing import register_once, store
+from services.registry.arrivals.blobs import NamedBlob, bring, within_reach
 from services.registry.arrivals.incoming import Incoming, Received, checked_name
 from services.registry.arrivals.submission import Submission, checked_manifest, named, read_submission
 from services.registry.arrivals.upload import receive
-from services.registry.keeping.garbage import rescue_first
 from services.registry.untrusted.inspection import GraphInterface
 from services.registry.untrusted.inspections import find_interface
 from services.registry.versions import record_digest
@@ -103,10 +101,21 @@ async def register(
             else:
                 submission, files = await _with_files(request, parts, principal, folder)
             manifest = await checked_manifest(files, submission, parts.inspector, known)
-            await rescue_first(parts.db, [file.sha256 for file in files])
-            artifact = await asyncio.to_thread(store_version, parts.store, files, manifest)
-    failpoint("registry-stored-before-register")
-    return await _registered(parts, principal, submission, manifest, artifact, idempotency_key)
+            stored = await store(parts, files, manifest, is_own=submission.created_at is None)
+
+    def change(uow: UnitOfWork) -> tuple[VersionDocument, bool]:
+        version, is_new = versions.register(
+            uow,
+            stored.manifest,
+            manifest_digest=stored.manifest_digest,
+            artifact=stored.artifact,
+            actor=principal.name,
+            version=submission.version,
+        )
+        return version_document(versions.find_version(uow.connection, manifest.model_id, version)), is_new
+
+    asked = [record_digest(manifest), submission.version]
+    return await register_once(parts, "register", idempotency_key, asked, principal.name, stored, change)
 
 
 async def _by_digest(
@@ -151,46 +160,3 @@ async def _with_files(
     submission = read_submission(incoming.metadata)
     principal.demand(Scope.WRITE, submission.model_id)
     return submission, named(incoming.files)
-
-
-async def _registered(
-    parts: Parts,
-    principal: Principal,
-    submission: Submission,
-    manifest: Manifest,
-    artifact: str,
-    idempotency_key: str | None,
-) -> JSONResponse:
-    """The answer, once the version that lies under `artifact` has its number, or turned out to have one."""
-    created: list[bool] = []
-
-    def change(uow: UnitOfWork) -> VersionDocument:
-        version, is_new = versions.register(
-            uow,
-            manifest,
-            manifest_digest=manifest.manifest_digest,
-            artifact=artifact,
-            actor=principal.name,
-            version=submission.version,
-        )
-        created.append(is_new)
-        row = versions.find_version(uow.connection, manifest.model_id, version)
-        return version_document(row)
-
-    asked = [record_digest(manifest), submission.version]
-    try:
-        answer = await once(parts, "register", idempotency_key, asked, 201, change, principal.name)
-    except TrimtabError:
-        await _discard(parts, submission, artifact)
-        raise
-    if created != [True]:
-        await _discard(parts, submission, artifact)
-        answer.status_code = 200
-    return answer
-
-
-async def _discard(parts: Parts, submission: Submission, artifact: str) -> None:
-    """Remove a manifest that no version names. One with a time of its own may be another request's as well (the same
-    document has the same place): that one is left to the collection of garbage."""
-    if submission.created_at is None:
-        await asyncio.to_thread(discard_version, parts.store, artifact)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from schemas.base import StrictDocument
-from schemas.manifest import MANIFEST_NAME, Manifest
+from schemas.manifest import MANIFEST_NAME
 from services.kernel.artifacts import blob_key, keep_blob
 from services.kernel.auth import Principal
 from services.kernel.errors import Conflict, IntegrityFailed, NotFound, Unavailable
@@ -146,13 +146,15 @@ def _bring(store: ArtifactStore, file: Received) -> None:
     store.fetch(key, file.path)
 
 
-def store_version(
-    store: ArtifactStore, files: Iterable[Received], manifest: Manifest, manifest_bytes: bytes | None = None
-) -> str:
-    """Put the files and, last, the manifest into the store; returns the prefix, which the manifest's digest names.
+def prefix_of(model_id: str, manifest_bytes: bytes) -> str:
+    """Where a version with this `manifest.json` lies: its digest names the place."""
+    return f"{VERSIONS}/{model_id}/{hashlib.sha256(manifest_bytes).hexdigest()}"
 
-    `manifest_bytes` are those of a manifest that another registry wrote; they are kept as they are. The files are
-    moved, not copied. Raises `Unavailable` when one that was there has been collected meanwhile.
+
+def store_version(store: ArtifactStore, files: Iterable[Received], prefix: str, manifest_bytes: bytes) -> None:
+    """Put the files and, last, the manifest into the store, under `prefix`. The files are moved, not copied.
+
+    Raises `Unavailable` when one that was there has been collected meanwhile.
     """
     for file in files:
         if keep_blob(store, file.sha256, file.size):
@@ -160,10 +162,7 @@ def store_version(
         if not file.path.exists():
             raise Unavailable(f"{file.name} has just been removed as garbage: send the version again")
         store.take_file(blob_key(file.sha256), file.path)
-    data = manifest.to_bytes() if manifest_bytes is None else manifest_bytes
-    prefix = f"{VERSIONS}/{manifest.model_id}/{hashlib.sha256(data).hexdigest()}"
-    store.put_bytes(f"{prefix}/{MANIFEST_NAME}", data)
-    return prefix
+    store.put_bytes(f"{prefix}/{MANIFEST_NAME}", manifest_bytes)
 
 
 def within_reach(connection: sa.Connection, principal: Principal, digests: Sequence[str]) -> set[str]:

@@ -254,3 +254,23 @@ async def test_holders_follow_the_registrations(registry: Registry) -> None:
     answer = (await registry.client.get(f"/mlops/models/{MODEL}/{version}")).json()
     rows = await registry.service.db.read(lambda c: c.execute(sa.select(blob_holders)).all())
     assert {(row.sha256, row.artifact) for row in rows} == {(f["sha256"], answer["artifact"]) for f in answer["files"]}
+
+
+async def test_a_manifest_that_is_being_removed_must_be_sent_again(registry: Registry) -> None:
+    """The place of a manifest whose time was said is the same at every attempt: an earlier one's may be claimed."""
+    said = {"created_at": "2026-01-01T00:00:00Z", "graph": classifier(5)}
+    version = (await registry.register(**said)).json()["version"]
+    place = (await registry.client.get(f"/mlops/models/{MODEL}/{version}")).json()["artifact"]
+    archive = (await registry.client.get(f"/mlops/models/{MODEL}/{version}/export")).content
+    registry.store.delete(f"{place}/manifest.json")
+    await condemn(registry, place, claimed_at=time.time())
+    tar = {"Content-Type": "application/x-tar"}
+    for _ in range(2):
+        for refused in (
+            await registry.register(**said),
+            await registry.client.post("/mlops/models/import", content=archive, headers=tar),
+        ):
+            assert (refused.status_code, refused.json()["code"]) == (503, "being-collected")
+    assert not keys(registry.store, "models"), "nothing was stored where the collector removes"
+    await registry.service.db.write(lambda c: garbage.spare(c, [place]))
+    assert await state_of(registry, (await registry.register(**said)).json()["version"]) == "ok"

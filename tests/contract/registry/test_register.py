@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from onnx import TensorProto, helper, numpy_helper
 
 from schemas.events import ModelRegistered
@@ -17,6 +18,7 @@ from services.kernel.db import Database
 from services.kernel.uow import Work
 from services.registry import audit, versions
 from services.registry.model import parse_version
+from services.registry.tables import versions as versions_table
 from tests.contract.registry.conftest import Registry
 from tests.golden.registry_database import manifest
 from tests.graphs import classifier, one_op
@@ -141,6 +143,30 @@ async def test_many_of_the_same_at_once(registry: Registry) -> None:
     assert sorted(answer.status_code for answer in answers) == [200] * 5 + [201]
     assert len({answer.json()["version"] for answer in answers}) == 1
     assert len([item for item in registry.store.list("models") if item.key.endswith("manifest.json")]) == 1
+
+
+async def test_an_answer_of_the_database_that_is_lost_costs_no_version(registry: Registry) -> None:
+    """The connection breaks just after the COMMIT: nobody hears of it, and the version is there, whole."""
+    lost: list[bool] = []
+
+    def commit_and_break(connection: sa.Connection) -> None:
+        names = sa.select(versions_table.c.version)
+        if not lost and connection.execute(names).first() is not None:
+            lost.append(True)
+            driver = connection.connection.dbapi_connection
+            assert driver is not None
+            driver.execute("COMMIT")  # type: ignore[attr-defined]
+            raise sa.exc.OperationalError("COMMIT", None, ConnectionError("the server closed the connection"))
+
+    engine = registry.service.db._write_engine
+    sa.event.listen(engine, "commit", commit_and_break)
+    first = await registry.register()
+    sa.event.remove(engine, "commit", commit_and_break)
+    assert (first.status_code, first.json()["code"], lost) == (503, "database-unavailable", [True])
+    again = await registry.register()
+    assert again.status_code == 200
+    verdict = await registry.client.post(f"/mlops/models/threat-classifier/{again.json()['version']}/verify")
+    assert verdict.json()["state"] == "ok", verdict.text
 
 
 async def test_idempotency_key(registry: Registry) -> None:

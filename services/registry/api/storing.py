@@ -1,0 +1,88 @@
+"""Store, then register: how every route that takes a version ends, whichever way its files came."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
+from schemas.base import Document
+from schemas.manifest import Manifest
+from services.kernel.artifacts import discard_version
+from services.kernel.errors import TrimtabError, Unavailable
+from services.kernel.failpoints import failpoint
+from services.kernel.uow import UnitOfWork
+from services.registry.api.parts import Parts, once
+from services.registry.arrivals.blobs import prefix_of, store_version
+from services.registry.arrivals.incoming import Received
+from services.registry.keeping.garbage import rescue_first
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A version that lies in the store and has no number yet.
+
+    `is_own`: no other request can have stored the same manifest, since the time in it is this request's.
+    """
+
+    manifest: Manifest
+    manifest_digest: str
+    artifact: str
+    is_own: bool
+
+
+async def store(
+    parts: Parts, files: Sequence[Received], manifest: Manifest, data: bytes | None = None, *, is_own: bool
+) -> Stored:
+    """Put a version into the store; `data` are the bytes of a manifest that another registry wrote.
+
+    What is stored is rescued from the collection of garbage before: the bytes, and the place of the manifest. Raises
+    `garbage.BeingCollected` and `Unavailable`: send it again.
+    """
+    written = manifest.to_bytes() if data is None else data
+    artifact = prefix_of(manifest.model_id, written)
+    await rescue_first(parts.db, [file.sha256 for file in files], artifact)
+    await asyncio.to_thread(store_version, parts.store, files, artifact, written)
+    return Stored(manifest, hashlib.sha256(written).hexdigest(), artifact, is_own)
+
+
+async def register_once(
+    parts: Parts,
+    route: str,
+    key: str | None,
+    asked: Any,
+    actor: str,
+    stored: Stored,
+    change: Callable[[UnitOfWork], tuple[Document, bool]],
+) -> JSONResponse:
+    """The answer of `change`, which gives `stored` its number and says whether it is new: 201, else 200.
+
+    A manifest that no version names is removed, but only when that is certain. A database that does not answer may
+    have committed all the same: then the manifest stays, and if no version names it the collection finds it.
+    """
+    failpoint("registry-stored-before-register")
+    created: list[bool] = []
+
+    def within(uow: UnitOfWork) -> Document:
+        answer, is_new = change(uow)
+        created.append(is_new)
+        return answer
+
+    try:
+        answer = await once(parts, route, key, asked, 201, within, actor)
+    except Unavailable:
+        raise
+    except TrimtabError:
+        await _discard(parts, stored)
+        raise
+    if created != [True]:  # it is there already, or this is the answer to an Idempotency-Key that was used before
+        answer.status_code = 200
+        await _discard(parts, stored)
+    return answer
+
+
+async def _discard(parts: Parts, stored: Stored) -> None:
+    if stored.is_own:
+        await asyncio.to_thread(discard_version, parts.store, stored.artifact)
