@@ -157,7 +157,7 @@ def rollback(uow: UnitOfWork, model_id: str, *, actor: str, reason: str = "") ->
 
     Versions that were archived meanwhile may serve again. Raises `Conflict` when there is no earlier state.
     """
-    find_model(uow.connection, model_id)
+    _hold(uow, model_id)
     if current(uow.connection, model_id) is None:
         raise Conflict(f"model {model_id!r} was never deployed")
     found = earlier_state(uow.connection, model_id)
@@ -190,7 +190,10 @@ def earlier_state(connection: sa.Connection, model_id: str) -> tuple[Past, Deplo
 
 
 def end_canary(uow: UnitOfWork, model_id: str, promoted: str, actor: str) -> int | None:
-    """All traffic to the `promoted` version if it shares it with another now; the new revision, or None."""
+    """All traffic to the `promoted` version if it shares it with another now; the new revision, or None.
+
+    The caller has locked the model.
+    """
     before = current(uow.connection, model_id)
     routes = after_promotion(before.routes, promoted) if before is not None else None
     if before is None or routes is None:
@@ -213,6 +216,9 @@ def want(
     restores: int | None = None,
 ) -> DeploymentWanted:
     """Make `wanted` the newest revision and announce it. What is wanted already stays as it is.
+
+    The caller has locked the model before it looked at anything: whoever changes a deployment takes the locks of the
+    model, the deployment and the audit trail in this order.
 
     Raises `PreconditionFailed` unless `expected_revision`, where given, is the present one (0: never deployed).
     """
@@ -281,7 +287,8 @@ def find_current(connection: sa.Connection, model_id: str) -> DeploymentWanted:
 
 
 def _hold(uow: UnitOfWork, model_id: str) -> None:
-    """Lock the model, so that no version is archived while it is being deployed. Raises `NotFound`."""
+    """Lock the model, so that no version is archived while it is being deployed, and nobody else deploys one. Raises
+    `NotFound`."""
     find_model(uow.connection, model_id)
     uow.next_revision("model", model_id)
 

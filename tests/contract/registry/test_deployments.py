@@ -2,14 +2,18 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from schemas.events import DeploymentWanted, LoadedVersion, ReplicaStatus
 from services.registry.settings import RegistrySettings
+from services.registry.tables import models
 from tests.contract.registry.conftest import Registry, running
 from tests.graphs import classifier
+from tests.waiting import until
 
 URL = "/mlops/deployments/threat-classifier"
 
@@ -271,3 +275,38 @@ async def test_what_is_archived_is_not_deployed_at_the_same_moment(registry_sett
             )
             codes = [answer.status_code for answer in answers]
             assert set(zip(codes[::2], codes[1::2], strict=True)) <= {(202, 409), (409, 200)}
+
+
+async def test_a_promotion_beside_a_rollback_in_another_process(postgres_url: str, tmp_path: Path) -> None:
+    """Both lock the model first, so neither holds what the other waits for."""
+    tmp_path.joinpath("data").mkdir()
+    settings = RegistrySettings(data_dir=tmp_path / "data", database_url=postgres_url)
+    async for one in running(settings):
+        async for other in running(settings):
+            await promoted_beside_a_rollback(one, other, postgres_url)
+
+
+async def promoted_beside_a_rollback(one: Registry, other: Registry, postgres_url: str) -> None:
+    await one.version(0, "staging", "production")
+    canary = await one.version(1, "staging")
+    await one.deploy()
+    await one.deploy(version=canary, canary=10)
+    engine = sa.create_engine(postgres_url, connect_args={"options": f"-csearch_path={one.service.db.schema}"})
+
+    async def waiting(count: int) -> bool:
+        def read(connection: sa.Connection) -> int:
+            query = sa.text("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
+            return int(connection.execute(query).scalar_one())
+
+        return await one.service.db.read(read) == count
+
+    with engine.connect() as connection, connection.begin() as held:
+        connection.execute(sa.select(models).with_for_update())  # what a new deployment refers to
+        rollback = asyncio.create_task(other.client.post(f"{URL}/rollback", json={}))
+        await until(lambda: waiting(1), 30, "the rollback to stand before its last step")
+        promotion = asyncio.create_task(one.promote(canary, "production"))
+        await until(lambda: waiting(2), 30, "the promotion to wait for the rollback")
+        held.commit()
+    engine.dispose()
+    answers = await asyncio.gather(rollback, promotion)
+    assert [answer.status_code for answer in answers] == [202, 200], [answer.text for answer in answers]
