@@ -26,6 +26,11 @@ def fingerprint(row: Row) -> str:
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
+def text_sha256(row: Row) -> str:
+    """SHA-256 (hex) of what a person reads before approving a version: its description and its changes."""
+    return hashlib.sha256(json.dumps([row.description, row.changes]).encode()).hexdigest()
+
+
 def annotate(
     uow: UnitOfWork,
     model_id: str,

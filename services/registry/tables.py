@@ -169,6 +169,7 @@ approvals = sa.Table(
     sa.Column("decision", sa.String(16), nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("comment", sa.Text, nullable=False),
+    sa.Column("text_sha256", SHA256, nullable=False),  # of the description and changes that it is about
     sa.Column("at", sa.Float, nullable=False),
     sa.Index("approvals_of_version", "model_id", "version", "stage", "seq"),
 )

@@ -1,7 +1,7 @@
 """Approvals: who asked for a version's promotion, who approved it, who rejected it. Functions over one transaction.
 
-Decisions are only ever appended. They are about an immutable version, so they stand until the same person says
-otherwise: of each actor the latest `approve` or `reject` counts.
+Decisions are only ever appended. Of each actor the latest `approve` or `reject` counts, until the same person says
+otherwise; an approval only as long as the version's description and changes are those that were approved.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from schemas.events import Alert, ApprovalDecided, Decision, Stage
 from services.kernel.uow import UnitOfWork
 from services.registry import audit
+from services.registry.annotations import text_sha256
 from services.registry.tables import approvals
 from services.registry.versions import find_version
 
@@ -27,7 +28,8 @@ def decide(
     """
     connection = uow.connection
     revision = uow.next_revision("model", model_id)
-    version = find_version(connection, model_id, version).version
+    row = find_version(connection, model_id, version)
+    version = row.version
     waiting = _latest_of_all(connection, model_id, version, stage) is Decision.ASK
     seq = connection.execute(
         approvals.insert()
@@ -38,6 +40,7 @@ def decide(
             decision=decision.value,
             actor=actor,
             comment=comment,
+            text_sha256=text_sha256(row),
             at=uow.now().timestamp(),
         )
         .returning(approvals.c.seq)

@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from schemas.events import Decision, Stage
+from services.registry.annotations import text_sha256
 from services.registry.governance import approvals, checks, controls
 from services.registry.governance.gates import CheckFact, Facts, Gate, gates_of
 from services.registry.governance.policies import effective
@@ -16,11 +17,14 @@ def facts_of(connection: sa.Connection, row: sa.Row[Any], stage: Stage, now: dat
     """The facts about a version's row on its way to `stage`."""
     model_id, version = row.model_id, row.version
     words = approvals.standing(connection, model_id, version, stage)
+    text = text_sha256(row)
+    approving = [word for word in words if word.decision == Decision.APPROVE.value]
     return Facts(
         registered_by=row.registered_by,
         now=now,
         asked=approvals.who_asked(connection, model_id, version, stage),
-        approved=tuple(word.actor for word in words if word.decision == Decision.APPROVE.value),
+        approved=tuple(word.actor for word in approving if word.text_sha256 == text),
+        outdated=tuple(word.actor for word in approving if word.text_sha256 != text),
         rejected={word.actor: word.comment for word in words if word.decision == Decision.REJECT.value},
         checks={
             check.name: CheckFact(check.passed, check.actor, check.detail)

@@ -22,14 +22,16 @@ class CheckFact:
 class Facts:
     """All that gates look at, of one version and one stage.
 
-    `approved` and `rejected` hold each person's latest word, `asked` everybody who ever asked; `parent` is the version
-    that this one differs from by `changes`; `signers` are the names whose signatures are valid now.
+    `approved`, `outdated` and `rejected` hold each person's latest word, `asked` everybody who ever asked. Who is in
+    `outdated` approved another description or other changes than there are now. `parent` is the version that this one
+    differs from by `changes`; `signers` are the names whose signatures are valid now.
     """
 
     registered_by: str
     now: datetime
     asked: frozenset[str] = frozenset()
     approved: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
     checks: Mapping[str, CheckFact] = field(default_factory=dict)
     signers: tuple[str, ...] = ()
@@ -59,7 +61,7 @@ def gates_of(stage: Stage, policy: StagePolicy, facts: Facts) -> list[Gate]:
     if policy.compliance:
         found += _compliance(stage, facts)
     if policy.require_changes and facts.parent is not None:
-        found.append(_changes(facts.parent, facts.changes))
+        found.append(_changes(facts.parent, facts.changes, before_approval=policy.approvals > 0))
     return found
 
 
@@ -83,6 +85,9 @@ def _approvals(policy: StagePolicy, facts: Facts) -> Gate:
     text += f" ({', '.join(counted)})" if counted else ""
     if void:
         text += f"; of {', '.join(void)} none counts: four eyes, and they registered the version or asked"
+    if facts.outdated:
+        who = ", ".join(sorted(facts.outdated))
+        text += f"; {who} approved another description or other changes than there are now, and must approve again"
     return Gate("approvals", len(counted) >= policy.approvals, text, counted)
 
 
@@ -123,10 +128,11 @@ def _control(control_id: str, control: Control, now: datetime) -> Gate:
     return Gate(name, False, f"{told} is open: {control.owner} must show evidence")
 
 
-def _changes(parent: str, changes: str) -> Gate:
+def _changes(parent: str, changes: str, *, before_approval: bool) -> Gate:
     if changes.strip():
         return Gate("changes", True, f"it says what is different from {parent}")
-    return Gate("changes", False, f"it does not say what is different from {parent}: give `changes` with the promotion")
+    how = "write `changes` before it is approved" if before_approval else "give `changes` with the promotion"
+    return Gate("changes", False, f"it does not say what is different from {parent}: {how}")
 
 
 def _times(number: int, noun: str) -> str:

@@ -91,6 +91,45 @@ async def test_four_eyes(office: Office) -> None:
     assert (await office.promote("ada", version, "production")).status_code == 200
 
 
+async def test_an_approval_is_of_the_text_that_was_there(office: Office) -> None:
+    """Nobody writes other words under an approval: not beside the version, and not with the promotion itself."""
+    version = await uploaded(office, "grace")
+    await rule(office, approvals=1, four_eyes=True)
+    client, grace = office.registry.client, office.keys["grace"]
+    assert await office.says("bob", "approve", version) == 201
+
+    async def gate() -> tuple[bool, str]:
+        answer = await client.get(f"{MODEL}/{version}/gates", headers=grace)
+        [found] = [gate for gate in answer.json()["gates"] if gate["gate"] == "approvals"]
+        return found["met"], found["says"]
+
+    async def write(**said: Any) -> None:
+        answer = await client.patch(f"{MODEL}/{version}", json=said, headers=grace)
+        assert answer.status_code == 200, answer.text
+
+    await write(tags={"team": "blue"})
+    assert (await gate())[0], "tags are no part of it"
+    said = {"stage": "production", "changes": "quite another story"}
+    refused = await client.post(f"{MODEL}/{version}/promote", json=said, headers=grace)
+    assert (refused.status_code, refused.json()["code"]) == (409, "gates-unmet")
+    assert "bob approved another description or other changes than there are now" in refused.json()["unmet"][0]
+    assert (await client.get(f"{MODEL}/{version}", headers=grace)).json()["changes"] == "a test's"
+    assert (await gate())[0], "what is refused is not written"
+
+    before = (await client.get(f"{MODEL}/{version}", headers=grace)).json()["description"]
+    await write(description="another model altogether")
+    met, says = await gate()
+    assert not met
+    assert "bob approved another description" in says
+    await write(description=before)
+    assert (await gate())[0], "the text that was approved is there again"
+    await write(changes="more than before")
+    assert not (await gate())[0]
+    assert (await office.promote("grace", version, "production")).status_code == 409
+    assert await office.says("bob", "approve", version) == 201
+    assert (await office.promote("grace", version, "production")).status_code == 200
+
+
 async def test_the_latest_word_of_each_counts(office: Office) -> None:
     version = await uploaded(office, "grace")
     await rule(office, approvals=2)

@@ -59,6 +59,7 @@ def facts(draw: st.DrawFn) -> Facts:
         asked=frozenset(draw(st.sets(people))),
         approved=tuple(who for who, yes in words.items() if yes),
         rejected={who: "" for who, yes in words.items() if not yes},
+        outdated=tuple(draw(st.sets(people))),
         checks={name: CheckFact(passed, "ci") for name, passed in checks.items()},
         signers=tuple(draw(st.sets(people))),
         controls=[(f"c{number}", each) for number, each in enumerate(draw(st.lists(control(), max_size=4)))],

@@ -77,6 +77,7 @@ def upgrade() -> None:
         sa.Column("decision", sa.String(16), nullable=False),
         sa.Column("actor", sa.Text, nullable=False),
         sa.Column("comment", sa.Text, nullable=False),
+        sa.Column("text_sha256", SHA256, nullable=False),
         sa.Column("at", sa.Float, nullable=False),
     )
     op.create_index("approvals_of_version", "approvals", ["model_id", "version", "stage", "seq"])
