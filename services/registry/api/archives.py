@@ -33,8 +33,9 @@ router = APIRouter(tags=["models"])
 
 
 class Imported(Document):
-    """A version that came in an archive. `origin` says what it was elsewhere; signatures by keys that are not trusted
-    here are passed over, and named."""
+    """A version that came in an archive. `origin` says what it was elsewhere; signatures that are not taken over are
+    named in `unknown_keys`: their keys are not trusted here, or the same record was registered here on its own, so
+    that its `manifest_digest` is not the archive's."""
 
     model_id: Name
     version: Version
@@ -114,7 +115,9 @@ async def import_version(
             finally:
                 reader.close()
             await _check(parts, arrived)
-            stored = await store(parts, arrived.files, arrived.manifest, arrived.manifest_bytes, is_own=False)
+            stored = await store(
+                parts, arrived.files, arrived.manifest, arrived.manifest_bytes, is_own=False, were_sent=True
+            )
     return await _registered(parts, arrived, stored, principal.name, idempotency_key)
 
 
@@ -135,12 +138,13 @@ async def _registered(
     def change(uow: UnitOfWork) -> tuple[Imported, bool]:
         created = transfer.arriving(uow, arrived, stored.artifact, actor=actor)
         kept, passed_over = transfer.keep_signatures(uow, arrived, actor=actor)
+        row = transfer.here(uow.connection, record)
         answer = Imported(
             model_id=record.model_id,
             version=record.version,
             created=created,
-            stage=Stage.DRAFT if created else transfer.stage_of(uow.connection, record),
-            manifest_digest=record.manifest_digest,
+            stage=row.stage,
+            manifest_digest=row.manifest_digest,
             content_digest=arrived.manifest.content_digest,
             size_bytes=sum(file.size for file in arrived.files),
             origin=record.origin,

@@ -96,12 +96,13 @@ async def register(
     with disk_errors(parts.settings.data_dir):
         async with staging(parts) as folder:
             known: GraphInterface | None = None
-            if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+            by_digest = request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+            if by_digest:
                 submission, files, known = await _by_digest(request, parts, principal, folder)
             else:
                 submission, files = await _with_files(request, parts, principal, folder)
             manifest = await checked_manifest(files, submission, parts.inspector, known)
-            stored = await store(parts, files, manifest, is_own=submission.created_at is None)
+            stored = await store(parts, files, manifest, is_own=submission.created_at is None, were_sent=not by_digest)
 
     def change(uow: UnitOfWork) -> tuple[VersionDocument, bool]:
         version, is_new = versions.register(

@@ -34,9 +34,17 @@ class Stored:
 
 
 async def store(
-    parts: Parts, files: Sequence[Received], manifest: Manifest, data: bytes | None = None, *, is_own: bool
+    parts: Parts,
+    files: Sequence[Received],
+    manifest: Manifest,
+    data: bytes | None = None,
+    *,
+    is_own: bool,
+    were_sent: bool,
 ) -> Stored:
     """Put a version into the store; `data` are the bytes of a manifest that another registry wrote.
+
+    `were_sent`: the files came with this request and were hashed; else they are the store's own.
 
     What is stored is rescued from the collection of garbage before: the bytes, and the place of the manifest. Raises
     `garbage.BeingCollected` and `Unavailable`: send it again.
@@ -44,7 +52,7 @@ async def store(
     written = manifest.to_bytes() if data is None else data
     artifact = prefix_of(manifest.model_id, written)
     await rescue_first(parts.db, [file.sha256 for file in files], artifact)
-    await asyncio.to_thread(store_version, parts.store, files, artifact, written)
+    await asyncio.to_thread(store_version, parts.store, files, artifact, written, were_sent=were_sent)
     return Stored(manifest, hashlib.sha256(written).hexdigest(), artifact, is_own)
 
 

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from schemas.events import Stage
 from schemas.manifest import Manifest
 from services.kernel import signatures as crypto
 from services.kernel.errors import Conflict
@@ -104,24 +103,27 @@ def arriving(uow: UnitOfWork, arrived: Arrived, artifact: str, *, actor: str) ->
 def keep_signatures(uow: UnitOfWork, arrived: Arrived, *, actor: str) -> tuple[list[str], list[str]]:
     """Keep those signatures of an archive whose keys are trusted here: (signers kept, keys passed over).
 
-    Raises `signatures.BadSignature` when a trusted key is named that did not make the signature.
+    A signature is that of one manifest: where the same record has another one here (it was made at another time), all
+    are passed over. Raises `signatures.BadSignature` when a trusted key is named that did not make the signature.
     """
+    row = here(uow.connection, arrived.record)
+    if row.manifest_digest != arrived.record.manifest_digest:
+        return [], sorted(arrived.signatures)
     kept, passed_over = [], []
-    trusted = {crypto.hint_of(row.public_key): row for row in signing.list_signers(uow.connection)}
+    trusted = {crypto.hint_of(each.public_key): each for each in signing.list_signers(uow.connection)}
     for key, bundle in sorted(arrived.signatures.items()):
         signer = trusted.get(crypto.hint_in(bundle))
         if signer is None or signer.revoked_at is not None:
             passed_over.append(key)
             continue
-        model_id, version = arrived.record.model_id, arrived.record.version
-        signing.add(uow, model_id, version, bundle, arrived.manifest_bytes, actor=actor)
+        signing.add(uow, row.model_id, row.version, bundle, arrived.manifest_bytes, actor=actor)
         kept.append(signer.name)
     return kept, passed_over
 
 
-def stage_of(connection: sa.Connection, record: VersionRecord) -> Stage:
-    """The stage here of a version that an archive holds and this registry has."""
-    return Stage(versions.find_version(connection, record.model_id, record.version).stage)
+def here(connection: sa.Connection, record: VersionRecord) -> versions.Row:
+    """The row here of a version that an archive holds and this registry has."""
+    return versions.find_version(connection, record.model_id, record.version)
 
 
 def same_rules(manifest: Manifest) -> dict[str, object]:

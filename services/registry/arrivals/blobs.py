@@ -102,21 +102,18 @@ class Blobs:
                 )
             await pour(body, partial.write, max_bytes=size - offset, idle_seconds=idle_seconds, limit="Upload-Length")
             if partial.received == size:
-                await asyncio.to_thread(self._keep, partial, principal, sha256, size)
+                await asyncio.to_thread(self._keep, partial, principal, sha256)
             return partial.received
         finally:
             await asyncio.to_thread(partial.close)
 
-    def _keep(self, partial: Partial, principal: Principal, sha256: str, size: int) -> None:
+    def _keep(self, partial: Partial, principal: Principal, sha256: str) -> None:
         if partial.sha256() != sha256:
             partial.remove()
             raise IntegrityFailed(
                 f"the bytes that came do not have the SHA-256 {sha256}; they are thrown away: send them again"
             )
-        if keep_blob(self.store, sha256, size):
-            partial.remove()
-        else:
-            self.store.take_file(blob_key(sha256), partial.path)
+        self.store.take_file(blob_key(sha256), partial.path)  # what is there already may be damaged
         self.partials.note_sent(principal.name, sha256)
 
 
@@ -151,16 +148,21 @@ def prefix_of(model_id: str, manifest_bytes: bytes) -> str:
     return f"{VERSIONS}/{model_id}/{hashlib.sha256(manifest_bytes).hexdigest()}"
 
 
-def store_version(store: ArtifactStore, files: Iterable[Received], prefix: str, manifest_bytes: bytes) -> None:
+def store_version(
+    store: ArtifactStore, files: Iterable[Received], prefix: str, manifest_bytes: bytes, *, were_sent: bool
+) -> None:
     """Put the files and, last, the manifest into the store, under `prefix`. The files are moved, not copied.
 
-    Raises `Unavailable` when one that was there has been collected meanwhile.
+    Files that `were_sent`, and hashed as they came, replace what the store has of them, which may be damaged: sending
+    a version again repairs it. Others are those of the store. Raises `Unavailable` when one that was there has been
+    collected meanwhile.
     """
     for file in files:
-        if keep_blob(store, file.sha256, file.size):
-            continue
-        if not file.path.exists():
-            raise Unavailable(f"{file.name} has just been removed as garbage: send the version again")
+        if not were_sent:
+            if keep_blob(store, file.sha256, file.size):
+                continue
+            if not file.path.exists():
+                raise Unavailable(f"{file.name} has just been removed as garbage: send the version again")
         store.take_file(blob_key(file.sha256), file.path)
     store.put_bytes(f"{prefix}/{MANIFEST_NAME}", manifest_bytes)
 

@@ -262,6 +262,24 @@ class TestSigned:
         assert (friend.status_code, friend.json()["signed_by"], friend.json()["unknown_keys"]) == (200, ["them"], [])
         assert len(await elsewhere.events(VersionSigned)) == 1
 
+    async def test_a_signature_of_another_manifest_is_none_of_the_version_here(
+        self, registry: Registry, elsewhere: Registry, key: tuple[Path, str]
+    ) -> None:
+        """The same record was registered here at another time: its manifest is not the one that was signed."""
+        version = await self.signed(registry, key)
+        data = await exported(registry, version)
+        await elsewhere.client.post("/mlops/signers", json={"name": "them", "public_key": key[1]})
+        assert await promoted(elsewhere) == version
+        mine = (await elsewhere.client.get(f"/mlops/models/threat-classifier/{version}")).json()
+        answer = await imported(elsewhere, data)
+        assert (answer.status_code, answer.json()["signed_by"]) == (200, []), answer.text
+        assert len(answer.json()["unknown_keys"]) == 1
+        theirs = json.loads(members_of(data)[0][1])["manifest_digest"]
+        assert answer.json()["manifest_digest"] == mine["manifest_digest"] != theirs
+        path = f"/mlops/models/threat-classifier/{version}"
+        assert (await elsewhere.client.get(f"{path}/signatures")).json()["signed_by"] == []
+        assert (await elsewhere.client.post(f"{path}/verify")).json()["state"] == "ok"
+
     async def test_a_signature_that_does_not_hold_is_refused(
         self, registry: Registry, elsewhere: Registry, key: tuple[Path, str]
     ) -> None:
@@ -429,6 +447,19 @@ async def test_a_damaged_file_never_leaves_whole(registry: Registry) -> None:
     registry.store.delete(blob_key(graph["sha256"]))
     answer = await registry.client.get(f"/mlops/models/threat-classifier/{version}/export")
     assert answer.status_code >= 400 or len(answer.content) < int(answer.headers["content-length"])
+
+
+async def test_an_archive_repairs_what_it_holds(registry: Registry) -> None:
+    version = await promoted(registry)
+    path = f"/mlops/models/threat-classifier/{version}"
+    found = (await registry.client.get(path)).json()
+    data = await exported(registry, version)
+    for file in found["files"]:
+        registry.store.put_bytes(blob_key(file["sha256"]), bytes(file["size"]))
+    registry.store.put_bytes(f"{found['artifact']}/manifest.json", b"{}")
+    assert (await registry.client.post(f"{path}/verify")).json()["state"] == "bad"
+    assert (await imported(registry, data)).status_code == 200
+    assert (await registry.client.post(f"{path}/verify")).json()["state"] == "ok"
 
 
 async def test_what_is_not_there_is_not_exported(registry: Registry) -> None:

@@ -378,3 +378,29 @@ class TestTar:
             assert says in answer.json()["detail"]
         assert list(registry.store.list()) == []
         assert list(settings_of(registry).staging_dir.iterdir()) == []
+
+
+class TestRepair:
+    """Bytes of the right length that were damaged in the store: sending them again by any way puts them right."""
+
+    async def damaged(self, registry: Registry) -> str:
+        answer = await registry.register("m")
+        assert answer.status_code in (200, 201), answer.text
+        registry.store.put_bytes(blob_key(sha256(GRAPH)), bytes(len(GRAPH)))
+        path = f"/mlops/models/m/{answer.json()['version']}/verify"
+        assert (await registry.client.post(path)).json()["state"] == "bad"
+        return path
+
+    async def test_in_pieces(self, registry: Registry) -> None:
+        path = await self.damaged(registry)
+        assert (await put(registry, GRAPH)).status_code == 201
+        assert (await registry.client.post(path)).json()["state"] == "ok"
+
+    async def test_in_a_form_and_in_a_tar_archive(self, registry: Registry) -> None:
+        path = await self.damaged(registry)
+        assert (await registry.register("m")).status_code == 200
+        assert (await registry.client.post(path)).json()["state"] == "ok"
+        await self.damaged(registry)
+        body = tar({"model.onnx": GRAPH}, changes="a test's")
+        assert (await send_tar(registry, body)).status_code == 200
+        assert (await registry.client.post(path)).json()["state"] == "ok"
