@@ -1,6 +1,6 @@
 # Two commands for a new user: `make demo` shows it, `make test` proves it. Only Python 3.11-3.13 with pip is needed.
 
-.PHONY: help demo up test check bench lock clean
+.PHONY: help demo up test soak check bench lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -16,6 +16,9 @@ PYTEST_FLAGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 test: check  ## the checks, then every test
 	@tests/install-browser
 	.venv/bin/pytest $(PYTEST_FLAGS)
+
+soak: .venv/.test  ## the long forms: the registry's suite on every pair of database and store
+	TRIMTAB_TEST_EVERY_PAIR=1 .venv/bin/pytest $(PYTEST_FLAGS) tests/contract/registry
 
 check: .venv/.test  ## ruff, mypy --strict, and the layers
 	.venv/bin/ruff check

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -99,15 +100,33 @@ async def running(settings: RegistrySettings) -> AsyncIterator[Registry]:
     service.db.close()
 
 
-@pytest.fixture(params=["sqlite-local", "postgres-s3"])
+PAIRS = ("sqlite-local", "postgres-s3")
+"""The database and the store of a registry. Every test runs on both pairs."""
+CROSSED_PAIRS = ("sqlite-s3", "postgres-local")
+"""`CROSSED` runs on these as well, and everything does when TRIMTAB_TEST_EVERY_PAIR is set (`make soak`)."""
+CROSSED = {"test_register", "test_registrar", "test_retention"}
+"""The modules in which the database and the store depend on each other most."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Choose the pairs of a test."""
+    if "registry_settings" in metafunc.fixturenames:
+        module = metafunc.module.__name__.rpartition(".")[2]
+        crossed = module in CROSSED or "TRIMTAB_TEST_EVERY_PAIR" in os.environ
+        metafunc.parametrize("registry_settings", PAIRS + CROSSED_PAIRS if crossed else PAIRS, indirect=True)
+
+
+@pytest.fixture
 def registry_settings(request: pytest.FixtureRequest, tmp_path: Path) -> RegistrySettings:
-    """SQLite and a folder, then PostgreSQL and S3."""
+    """Of a registry on one pair of database and store."""
+    database, _, store = request.param.partition("-")
     tmp_path.joinpath("data").mkdir()
     values: dict[str, Any] = {"data_dir": tmp_path / "data"}
-    if request.param == "postgres-s3":
+    if store == "s3":
         s3 = s3_settings(request.getfixturevalue("s3_server"), request.getfixturevalue("s3_bucket"))
         values |= s3.model_dump(include={"model_storage_type", "s3_bucket", "s3_endpoint_url", "s3_access_key_id"})
         values |= {"s3_secret_access_key": s3.s3_secret_access_key}
+    if database == "postgres":
         values |= {"database_url": request.getfixturevalue("postgres_url")}
     return RegistrySettings(**values)
 
