@@ -60,7 +60,10 @@ class Comparison(Document):
 
 
 class JobSucceeded(Message):
-    """The job is done and its model directory lies complete in the artifact store under `artifact`."""
+    """The job is done and its model directory lies complete in the artifact store under `artifact`.
+
+    `requested_by` is who asked for the training: their approval of what came of it is not a second pair of eyes.
+    """
 
     TYPE: ClassVar[str] = "trimtab.job.succeeded.v1"
     KEY: ClassVar[str] = "job_id"
@@ -76,6 +79,7 @@ class JobSucceeded(Message):
     register_as_version: bool = True
     notes: tuple[str, ...] = ()
     comparison: Comparison | None = None
+    requested_by: str = ""
     experiment_id: Name | None = None
     trial: int | None = None
     cycle_id: str | None = None

@@ -32,6 +32,7 @@ class Claim:
     attempt: int
     fence: int
     register_as_version: bool
+    requested_by: str
     experiment_id: str | None
     trial: int | None
     cycle_id: str | None

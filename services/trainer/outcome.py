@@ -35,6 +35,7 @@ class Finished:
             register_as_version=claim.register_as_version,
             notes=result.notes,
             comparison=result.comparison,
+            requested_by=claim.requested_by,
             **claim.origin,
         )
 

@@ -153,6 +153,7 @@ def claim_next(connection: sa.Connection, worker: str, *, now: float, lease_seco
         attempt=row.attempts + 1,
         fence=row.fence + 1,
         register_as_version=row.register_as_version,
+        requested_by=row.requested_by,
         experiment_id=row.experiment_id,
         trial=row.trial,
         cycle_id=row.cycle_id,

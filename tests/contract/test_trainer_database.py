@@ -88,7 +88,9 @@ def test_the_migration_makes_the_tables_of_the_code(url: str, service: str) -> N
 def test_the_life_of_jobs(trainer: Database) -> None:
     desk = Desk(trainer)
     for number in (1, 2, 3):
-        request = TrainingRequested(job_id=f"job-{number}", job=JOB, experiment_id="e", trial=number)
+        request = TrainingRequested(
+            job_id=f"job-{number}", job=JOB, requested_by="ada", experiment_id="e", trial=number
+        )
         desk.run(lambda uow, request=request: handlers.on_requested(request, uow))
         desk.run(lambda uow, request=request: handlers.on_requested(request, uow))
 
@@ -114,6 +116,8 @@ def test_the_life_of_jobs(trainer: Database) -> None:
         "job-3": JobState.CANCELLED,
     }
     assert desk.types() == [JobSucceeded.TYPE, JobFailed.TYPE, JobCancelled.TYPE]
+    body = trainer.read_now(lambda c: c.execute(sa.select(outbox.c.body).order_by(outbox.c.seq)).scalars().all()[0])
+    assert json.loads(body)["requested_by"] == "ada", "the registry counts no approval of theirs"
     assert [row.epoch for row in trainer.read_now(lambda c: tables.history(c, "job-1", 1))] == [1, 2]
     desk.run(lambda uow: endings.settle(uow, first, Rejected("late", "a zombie"), 2))
     assert len(desk.types()) == 3

@@ -155,6 +155,7 @@ SAMPLES: tuple[Message, ...] = (
             only_challenger=190,
             neither=30,
         ),
+        requested_by="ada",
         **ORIGIN,
     ),
     events.JobFailed(job_id="job-1", model_id=MODEL, error="no-label-column", detail="name the label", **ORIGIN),

@@ -22,6 +22,7 @@ class CheckFact:
 class Facts:
     """All that gates look at, of one version and one stage.
 
+    `requested_by` asked for the training that made the version; empty: none did, or nobody knows who.
     `approved`, `outdated` and `rejected` hold each person's latest word, `asked` everybody who ever asked. Who is in
     `outdated` approved another description or other changes than there are now. `parent` is the version that this one
     differs from by `changes`; `signers` are the names whose signatures are valid now.
@@ -29,6 +30,7 @@ class Facts:
 
     registered_by: str
     now: datetime
+    requested_by: str = ""
     asked: frozenset[str] = frozenset()
     approved: tuple[str, ...] = ()
     outdated: tuple[str, ...] = ()
@@ -77,14 +79,15 @@ def _rejections(facts: Facts) -> Gate:
 
 
 def _approvals(policy: StagePolicy, facts: Facts) -> Gate:
-    own = {facts.registered_by, *facts.asked} if policy.four_eyes else set()
+    own = {facts.registered_by, facts.requested_by, *facts.asked} if policy.four_eyes else set()
     counted = tuple(sorted(set(facts.approved) - own))
     void = sorted(set(facts.approved) & own)
     text = f"{_times(policy.approvals, 'approval')} {'is' if policy.approvals == 1 else 'are'} needed, "
     text += f"{len(counted) or 'none'} {'was' if len(counted) == 1 else 'were'} given"
     text += f" ({', '.join(counted)})" if counted else ""
     if void:
-        text += f"; of {', '.join(void)} none counts: four eyes, and they registered the version or asked"
+        text += f"; of {', '.join(void)} none counts: four eyes, and they registered the version, asked for its "
+        text += "training or asked for the approval"
     if facts.outdated:
         who = ", ".join(sorted(facts.outdated))
         text += f"; {who} approved another description or other changes than there are now, and must approve again"

@@ -19,11 +19,11 @@ GatedStage = Literal[Stage.STAGING, Stage.PRODUCTION]
 class StagePolicy(StrictDocument):
     """What must hold before a version moves to one stage.
 
-    `approvals`: how many people must have approved. `four_eyes`: whoever registered the version or asked for the
-    approval does not count. `required_checks`: the latest result of each must have passed; whoever may write records
-    them, the author too. `require_signature`: at
-    least one valid signature, of one of `signers` if any are named. `compliance`: every control that gates the stage
-    is met or waived, and there is one. `require_changes`: a version with a parent says what is different from it.
+    `approvals`: how many people must have approved. `four_eyes`: whoever registered the version, or asked for its
+    training or for the approval, does not count. `required_checks`: the latest result of each must have passed;
+    whoever may write records them, the author too. `require_signature`: at least one valid signature, of one of
+    `signers` if any are named. `compliance`: every control that gates the stage is met or waived, and there is one.
+    `require_changes`: a version with a parent says what is different from it.
     """
 
     approvals: int = Field(default=0, ge=0, le=100)

@@ -2,15 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from schemas.events import Alert, ApiKeyGranted, ApprovalDecided
+from schemas.events import Alert, ApiKeyGranted, ApprovalDecided, ModelRegistered
+from services.registry.handlers import on_job_succeeded
+from services.registry.registrar import Registrar
 from services.registry.settings import RegistrySettings
 from services.registry.tables import audit
 from tests.contract.registry.conftest import Registry, running
+from tests.contract.registry.test_registrar import left
+from tests.waiting import until
 
 MODEL = "/mlops/models/threat-classifier"
 INTERNAL = {"Authorization": "Bearer internal-secret"}
@@ -89,6 +94,34 @@ async def test_four_eyes(office: Office) -> None:
     [gate] = (await office.registry.client.get(path, headers=office.keys["bob"])).json()["gates"]
     assert (gate["met"], gate["by"]) == (True, ["bob"])
     assert (await office.promote("ada", version, "production")).status_code == 200
+
+
+async def test_whoever_asked_for_the_training_is_no_second_pair_of_eyes(office: Office, tmp_path: Path) -> None:
+    """The trainer registered it; the idea was ada's."""
+    registry = office.registry
+    parts = registry.service.state["parts"]
+    registrar = Registrar(parts.db, parts.work, parts.store, tmp_path / "staging", parts.inspector)
+    made = await asyncio.to_thread(left, registry, tmp_path / "job", "job-1", {})
+    message = made.model_copy(update={"requested_by": "ada"})
+    await registry.service.work.run(lambda uow: on_job_succeeded(message, uow))
+    task = asyncio.create_task(registrar.run())
+    try:
+        [registered] = await until(lambda: registry.events(ModelRegistered), 60, "the registration")
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    path, client = f"/mlops/models/m/{registered.version}", registry.client
+    policy = {"production": {"approvals": 1, "four_eyes": True}}
+    assert (await client.put("/mlops/models/m/policy", json=policy, headers=office.keys["root"])).status_code == 200
+    for who, met, says in (
+        ("ada", False, "of ada none counts: four eyes, and they registered the version, asked for its training"),
+        ("bob", True, "1 was given (bob)"),
+    ):
+        body = {"stage": "production", "decision": "approve"}
+        assert (await client.post(f"{path}/approvals", json=body, headers=office.keys[who])).status_code == 201
+        [gate] = (await client.get(f"{path}/gates", headers=office.keys[who])).json()["gates"]
+        assert gate["met"] is met
+        assert says in gate["says"]
 
 
 async def test_an_approval_is_of_the_text_that_was_there(office: Office) -> None:

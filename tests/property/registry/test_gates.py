@@ -55,6 +55,7 @@ def facts(draw: st.DrawFn) -> Facts:
     checks: dict[str, bool] = draw(st.dictionaries(names, st.booleans()))
     return Facts(
         registered_by=draw(people),
+        requested_by=draw(people),
         now=NOW,
         asked=frozenset(draw(st.sets(people))),
         approved=tuple(who for who, yes in words.items() if yes),
@@ -70,7 +71,7 @@ def facts(draw: st.DrawFn) -> Facts:
 
 def may_pass(stage: Stage, policy: StagePolicy, known: Facts) -> bool:
     """The rules once more, as one expression each."""
-    void = {known.registered_by, *known.asked} if policy.four_eyes else set()
+    void = {known.registered_by, known.requested_by, *known.asked} if policy.four_eyes else set()
     gating = [each for _, each in known.controls if stage in each.stages]
     return (
         not known.rejected

@@ -24,6 +24,7 @@ def _claim(train: str) -> Claim:
         attempt=1,
         fence=1,
         register_as_version=True,
+        requested_by="ada",
         experiment_id=None,
         trial=None,
         cycle_id="c",
