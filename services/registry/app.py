@@ -14,7 +14,8 @@ from services.registry.api import ROUTERS, UNBOUNDED
 from services.registry.api.parts import Parts
 from services.registry.arrivals.uploads import Uploads
 from services.registry.handlers import HANDLERS
-from services.registry.keeping.collector import Collector, Graces
+from services.registry.keeping.collector import Collector
+from services.registry.keeping.report import Graces
 from services.registry.registrar import Registrar
 from services.registry.replicas import Replicas
 from services.registry.settings import RegistrySettings

@@ -23,9 +23,7 @@ import itertools
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
@@ -41,6 +39,9 @@ from services.kernel.storage import ArtifactStore, StoredObject
 from services.kernel.telemetry import get_logger
 from services.kernel.uow import Work
 from services.registry.keeping import garbage, retention
+from services.registry.keeping.report import Dropped, Graces, Report
+from services.registry.keeping.units import Unit, unit_at, units
+from services.registry.keeping.writes import end_writes
 
 log = get_logger(__name__)
 
@@ -54,8 +55,6 @@ own time limits end the last one before the whole is."""
 PAGE = 1_000
 BATCH = 100
 """Claims of one transaction."""
-REPORTED = 1_000
-"""Keys that a report names at most."""
 _SHA256_DIGITS = 64
 
 OBJECTS = Counter("trimtab_registry_collected_total", "Blobs and unfinished versions that were collected", ["kind"])
@@ -63,58 +62,6 @@ BYTES = Counter("trimtab_registry_collected_bytes_total", "Bytes that were given
 DROPPED = Counter("trimtab_registry_dropped_versions_total", "Archived versions whose bytes retention gave up")
 CONDEMNED = Gauge("trimtab_registry_condemned_bytes", "Bytes that no version names and that will be removed")
 FAILED = Counter("trimtab_registry_collection_failures_total", "Passes of the collection that were cut short")
-
-
-@dataclass(frozen=True)
-class Graces:
-    """How long what nothing names is left alone, in seconds; `job` is for models of jobs that were not registered."""
-
-    seconds: float
-    job_seconds: float
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """A version whose bytes retention gave up."""
-
-    model_id: str
-    version: str
-    size_bytes: int
-
-
-@dataclass
-class Report:
-    """What a pass saw and did. In a dry run `condemned` and `removed` are what a real one would have done now."""
-
-    dry_run: bool
-    dropped: list[Dropped] = field(default_factory=list)
-    blobs: int = 0
-    folders: int = 0
-    condemned: int = 0
-    condemned_bytes: int = 0
-    removed: int = 0
-    removed_bytes: int = 0
-    spared: int = 0
-    waiting: int = 0
-    waiting_bytes: int = 0
-    uploads_ended: int = 0
-    seconds: float = 0.0
-    keys: list[str] = field(default_factory=list)
-
-    def name(self, keys: Iterable[str]) -> None:
-        """Remember the first of them."""
-        self.keys.extend(itertools.islice(keys, max(REPORTED - len(self.keys), 0)))
-
-
-@dataclass(frozen=True)
-class _Unit:
-    """One folder under `models/`: its bytes, its youngest write, the prefixes in it that an artifact may be."""
-
-    prefix: str
-    size: int
-    newest: float
-    prefixes: tuple[str, ...]
-    manifests: tuple[str, ...]
 
 
 class Collector:
@@ -178,7 +125,7 @@ class Collector:
                 await self._see_blobs(report)
                 await self._remove_due(report)
                 if not dry_run:
-                    report.uploads_ended = await asyncio.to_thread(self._end_writes)
+                    report.uploads_ended = await asyncio.to_thread(end_writes, self._store, self._graces)
             finally:
                 await self._db.write(lambda connection: lease.release(connection, LEASE, self._holder))
         report.waiting, report.waiting_bytes = await self._db.read(garbage.waiting)
@@ -219,14 +166,14 @@ class Collector:
     # seeing ---------------------------------------------------------------------------------------------------------
 
     async def _see_folders(self, report: Report) -> None:
-        async for units in _pages(_units(self._store), PAGE // 4):
+        async for page in _pages(units(self._store), PAGE // 4):
             await self._hold_lease()
-            report.folders += len(units)
-            await self._hold_manifests([manifest for unit in units for manifest in unit.manifests])
-            prefixes = [prefix for unit in units for prefix in unit.prefixes]
+            report.folders += len(page)
+            await self._hold_manifests([manifest for unit in page for manifest in unit.manifests])
+            prefixes = [prefix for unit in page for prefix in unit.prefixes]
             used = await self._db.read(partial(garbage.named, prefixes=prefixes))
             forgotten = {}
-            for unit in units:
+            for unit in page:
                 if used.isdisjoint(unit.prefixes) and await self._is_old(unit):
                     forgotten[unit.prefix] = unit.size
             await self._condemn(forgotten, report)
@@ -246,7 +193,7 @@ class Collector:
             except garbage.BeingCollected as error:  # a removal of a process that died: the next pass ends it first
                 log.warning("manifest_waits", artifact=prefix, error=error.detail)
 
-    async def _is_old(self, unit: _Unit) -> bool:
+    async def _is_old(self, unit: Unit) -> bool:
         age = time.time() - unit.newest
         if age <= self._graces.seconds:
             return False
@@ -323,7 +270,7 @@ class Collector:
 
     async def _remove(self, sizes: dict[str, int], claimed_before: float, report: Report) -> None:
         folders = [key for key in sizes if not key.startswith(f"{BLOBS}/")]
-        inside = {key: await asyncio.to_thread(self._unit, key) for key in folders}
+        inside = {key: await asyncio.to_thread(unit_at, self._store, key) for key in folders}
         now, deadline = time.time(), time.monotonic() + CLAIM_SECONDS / 2
         claimed = await self._db.write(
             lambda connection: garbage.claim(
@@ -346,13 +293,6 @@ class Collector:
             OBJECTS.labels("version" if key in inside else "blob").inc()
             BYTES.inc(sizes[key])
 
-    def _end_writes(self) -> int:
-        before = datetime.fromtimestamp(time.time() - self._graces.seconds, UTC)
-        return sum(self._store.end_writes(folder, before) for folder in (BLOBS, garbage.VERSIONS))
-
-    def _unit(self, prefix: str) -> _Unit | None:
-        return next(_grouped(self._store.list(prefix)), None)
-
     def _take(self, key: str, claimed_at: float) -> bool:
         """Remove what was claimed, unless it has become young since: what was listed before the claim says nothing of
         a manifest that was stored again. The look and the removal follow each other at once."""
@@ -365,7 +305,7 @@ class Collector:
                 return True
             self._store.delete(key)
             return True
-        unit = self._unit(key)
+        unit = unit_at(self._store, key)
         if unit is not None:
             if unit.newest >= oldest_spared:
                 return False
@@ -375,7 +315,7 @@ class Collector:
         return True
 
 
-def _used(connection: sa.Connection, sizes: dict[str, int], inside: dict[str, _Unit | None]) -> set[str]:
+def _used(connection: sa.Connection, sizes: dict[str, int], inside: dict[str, Unit | None]) -> set[str]:
     """The keys that somebody names after all."""
     digests = [key.rsplit("/", 1)[-1] for key in sizes if key not in inside]
     used = {blob_key(digest) for digest in garbage.held(connection, digests)}
@@ -383,7 +323,7 @@ def _used(connection: sa.Connection, sizes: dict[str, int], inside: dict[str, _U
     return used | {prefixes[prefix] for prefix in garbage.named(connection, list(prefixes))}
 
 
-def _done(connection: sa.Connection, key: str, unit: _Unit | None, removed: bool) -> None:
+def _done(connection: sa.Connection, key: str, unit: Unit | None, removed: bool) -> None:
     garbage.spare(connection, [key])
     if removed and unit is not None:
         garbage.let_go(connection, unit.prefixes)
@@ -393,31 +333,6 @@ def _digest_of(item: StoredObject) -> str | None:
     """The digest that a blob's key names, or None: not one of ours."""
     digest = item.key.rsplit("/", 1)[-1]
     return digest if len(digest) == _SHA256_DIGITS and item.key == blob_key(digest) else None
-
-
-def _units(store: ArtifactStore) -> Iterator[_Unit]:
-    return _grouped(store.list(garbage.VERSIONS))
-
-
-def _grouped(items: Iterable[StoredObject]) -> Iterator[_Unit]:
-    """The units of a listing. Both stores list what lies in one folder together."""
-    for prefix, found in itertools.groupby(items, lambda item: garbage.unit_of(item.key)):
-        objects = list(found)
-        if all(item.key == prefix for item in objects):  # a file where only folders belong: not ours
-            continue
-        folders = {folder for item in objects for folder in _folders(item.key, prefix)}
-        manifests = sorted(item.key.rpartition("/")[0] for item in objects if item.key.endswith(f"/{MANIFEST_NAME}"))
-        newest = max(item.modified for item in objects)
-        yield _Unit(
-            prefix, sum(item.size for item in objects), newest.timestamp(), tuple(sorted(folders)), tuple(manifests)
-        )
-
-
-def _folders(key: str, prefix: str) -> Iterator[str]:
-    folder = key.rpartition("/")[0]
-    while len(folder) >= len(prefix):
-        yield folder
-        folder = folder.rpartition("/")[0]
 
 
 async def _pages(items: Iterator[T], size: int) -> AsyncIterator[list[T]]:

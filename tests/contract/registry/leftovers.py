@@ -7,7 +7,8 @@ from pathlib import Path
 from schemas.manifest import Lineage, Manifest
 from services.kernel.artifacts import blob_key, build_manifest, store_version, write_manifest
 from services.kernel.storage import ArtifactStore
-from services.registry.keeping.collector import Collector, Graces
+from services.registry.keeping.collector import Collector
+from services.registry.keeping.report import Graces
 from tests.contract.registry.conftest import Registry
 from tests.golden.registry_database import SIGNATURE
 from tests.graphs import classifier

@@ -16,7 +16,8 @@ from services.kernel import artifacts
 from services.kernel.errors import Conflict
 from services.registry import tables, versions
 from services.registry.keeping import garbage
-from services.registry.keeping.collector import Collector, Graces
+from services.registry.keeping.collector import Collector
+from services.registry.keeping.report import Graces
 from tests.contract.registry.conftest import Registry
 from tests.contract.registry.leftovers import HOUR, blob, keys, leave
 from tests.graphs import classifier

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from schemas.events import VersionBytesDropped
+from schemas.events import VersionBytesDropped, VersionBytesReturned
 from services.registry import audit
 from services.registry.keeping import retention
-from services.registry.keeping.collector import Report
+from services.registry.keeping.report import Report
 from services.registry.tables import versions
 from tests.contract.registry.conftest import Registry
 from tests.contract.registry.leftovers import blob, collector, keys
@@ -138,7 +138,6 @@ async def test_a_version_without_bytes_is_refused_with_what_to_do(registry: Regi
     await dropped(registry)
     for answer, says in (
         (await registry.promote(version, "staging"), "register it anew"),
-        (await registry.register(graph=classifier(1)), "another description"),
         (
             await registry.client.put(f"/mlops/models/{MODEL}/aliases/champion", json={"version": version}),
             "",
@@ -152,6 +151,36 @@ async def test_a_version_without_bytes_is_refused_with_what_to_do(registry: Regi
     verdict = await registry.client.post(f"/mlops/models/{MODEL}/{version}/verify")
     assert verdict.json()["state"] == "dropped"
     assert {file["state"] for file in verdict.json()["files"]} == {"dropped"}
+
+
+async def test_whoever_sends_the_bytes_again_brings_the_version_back(registry: Registry) -> None:
+    """By an upload of the same record, made at another time, or by its archive; nothing of the record changes."""
+    version = await archived(registry, 1, files={"notes.md": b"only here"})
+    path = f"/mlops/models/{MODEL}/{version}"
+    before = await document(registry, version)
+    archive_of = (await registry.client.get(f"{path}/export")).content
+    await policy(registry, days=7)
+    for way in ("upload", "import"):
+        await age(registry, version, days=10)
+        assert await dropped(registry) == [version]
+        await collector(registry).collect()
+        await collector(registry).collect()
+        assert not keys(registry.store), "nothing of it is left"
+        if way == "upload":
+            answer = await registry.register(graph=classifier(1), files={"notes.md": b"only here"})
+        else:
+            tar = {"Content-Type": "application/x-tar"}
+            answer = await registry.client.post("/mlops/models/import", content=archive_of, headers=tar)
+        assert (answer.status_code, answer.json()["version"]) == (200, version), answer.text
+        assert (await registry.client.post(f"{path}/verify")).json()["state"] == "ok"
+        after = await document(registry, version)
+        for told in ("stage", "manifest_digest", "content_digest", "files", "registered_at", "bytes_dropped_at"):
+            assert after[told] == before[told], told
+        assert await dropped(registry) == [], "its days in the archive begin anew"
+        await collector(registry).collect()
+        assert (await registry.client.post(f"{path}/verify")).json()["state"] == "ok"
+    assert [event.version for event in await registry.events(VersionBytesReturned)] == [version] * 2
+    assert await registry.service.db.read(audit.broken_at) is None
 
 
 async def test_what_came_into_use_since_it_was_listed_is_not_given_up(registry: Registry) -> None:
