@@ -63,7 +63,11 @@ def build(settings: RegistrySettings) -> Service:
         answers = await broker_answers(settings)
         return consume.ready() if answers else f"no broker answers at {settings.kafka_bootstrap}"
 
-    graces = Graces(settings.registry_grace_seconds, settings.registry_unregistered_days * 86_400)
+    graces = Graces(
+        settings.registry_grace_seconds,
+        settings.registry_unregistered_days * 86_400,
+        settings.registry_upload_hours * 3600,
+    )
     collector = Collector(service.work, store, graces, settings.registry_collection_seconds, waits_for)
     service.state["collector"] = collector
     service.state["verifications"] = asyncio.Semaphore(settings.registry_verifications_at_once)

@@ -6,13 +6,14 @@ One pass, by one process at a time (a lease):
 1. **Manifests.** Every folder `models/<model>/<upload or job>` that has a manifest gets its rows in `blob_holders`, so
    that the bytes of a job whose success is not known here yet are held too. A folder that no version and no waiting
    registration names is condemned: after `grace` when it has no manifest or is no job's, else after `job_grace`.
-2. **Removal.** What was condemned a grace ago and is still named by nobody is claimed, looked at once more (a blob that
-   was used again has become young), and removed. Writes that began a grace ago and never ended are ended.
+2. **Removal.** What was condemned a grace ago and is still named by nobody is claimed, looked at once more (what was
+   used or stored again has become young), and removed.
 3. **Bytes.** Blobs that nothing holds and that are older than `grace` are condemned, and those that are due removed.
+4. **Writes** that began long ago and never ended are ended (`services.registry.keeping.writes`).
 
-Listings are read a page at a time: memory does not grow with the store. Only `blobs/` and `models/` are looked at. No
-pass is made while the broker is away: what waits there may name what looks forgotten. A process that dies in a pass
-leaves claims behind that another takes over after `CLAIM_SECONDS`; its own removals stop before that.
+Listings are read a page at a time: memory does not grow with the store. No pass is made while the broker is away: what
+waits there may name what looks forgotten. A process that dies in a pass leaves claims behind that another takes over
+after `CLAIM_SECONDS`; its own removals stop before that.
 
 What `grace` is for: whoever stores bytes has that long to name them. It must exceed the longest upload and twice
 `artifacts.TOUCH_AFTER`, the age from which bytes that are used once more are made young.

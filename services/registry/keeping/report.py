@@ -10,10 +10,12 @@ REPORTED = 1_000
 
 @dataclass(frozen=True)
 class Graces:
-    """How long what nothing names is left alone, in seconds; `job` is for models of jobs that were not registered."""
+    """How long what nothing names is left alone, in seconds; `job_seconds` is for models of jobs that were not
+    registered, and `upload_seconds` is how long an upload straight to the store may be open before its grace begins."""
 
     seconds: float
     job_seconds: float
+    upload_seconds: float
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,11 @@ def leave(
         return manifest
 
 
-def collector(registry: Registry, seconds: float = 0.0, job_seconds: float = 0.0) -> Collector:
+def collector(
+    registry: Registry, seconds: float = 0.0, job_seconds: float = 0.0, upload_seconds: float = 0.0
+) -> Collector:
     """A collector of the registry's store, with other graces."""
-    return Collector(registry.service.work, registry.store, Graces(seconds, job_seconds), HOUR)
+    return Collector(registry.service.work, registry.store, Graces(seconds, job_seconds, upload_seconds), HOUR)
 
 
 def keys(store: ArtifactStore, folder: str = "") -> set[str]:

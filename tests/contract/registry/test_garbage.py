@@ -1,6 +1,7 @@
 """What nobody names is collected; what somebody names, or may be about to name, never."""
 
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -247,6 +248,27 @@ async def test_unfinished_writes_are_ended(registry: Registry) -> None:
     report = await collector(registry, -10.0).collect()  # the server's clock may be a little ahead
     assert report.uploads_ended == 1
     assert (await collector(registry, -10.0).collect()).uploads_ended == 0
+
+
+async def test_uploads_straight_to_the_store_that_nobody_knows_are_ended(registry: Registry) -> None:
+    """The registry that began them, and its disk, are gone."""
+    store = registry.store
+    orphans = {f"incoming/{uuid.uuid4().hex}" for _ in range(2)}
+    others = {"incoming/README", f"incoming/deeper/{uuid.uuid4().hex}"}
+    for key in orphans | others:
+        store.put_bytes(key, b"came whole, and nobody looked at it")
+    if store.direct is not None:
+        upload = store.direct.begin(f"incoming/{uuid.uuid4().hex}")
+        assert upload
+    assert (await collector(registry, -10.0, 0.0, HOUR).collect()).uploads_ended == 0, "they may be open an hour"
+    assert (await collector(registry, HOUR, HOUR, -10.0).collect()).uploads_ended == 0, "and a grace longer"
+    assert orphans <= keys(store)
+    ended = (await collector(registry, -10.0).collect()).uploads_ended
+    if store.direct is None:
+        assert (ended, keys(store)) == (0, orphans | others), "a folder takes no such uploads: these are another's"
+    else:
+        assert (ended, keys(store)) == (3, others)
+        assert (await collector(registry, -10.0).collect()).uploads_ended == 0
 
 
 async def test_holders_follow_the_registrations(registry: Registry) -> None:

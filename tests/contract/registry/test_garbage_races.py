@@ -26,7 +26,7 @@ from tests.waiting import until
 ORPHAN = "models/left/orphan"
 GRACE_SECONDS = 1.0
 """A day in this small world."""
-GRACES = Graces(GRACE_SECONDS, GRACE_SECONDS)
+GRACES = Graces(GRACE_SECONDS, GRACE_SECONDS, 0.0)
 CONTENTS = 60
 
 
@@ -78,7 +78,7 @@ async def test_no_registered_version_ever_lacks_a_byte(registry: Registry, monke
         return await registry.client.post("/mlops/models", json=document)
 
     async def collect() -> None:
-        mine = Collector(registry.service.work, registry.store, Graces(GRACE_SECONDS, GRACE_SECONDS), HOUR)
+        mine = Collector(registry.service.work, registry.store, GRACES, HOUR)
         while not done.is_set():
             try:
                 counts["removed"] += (await mine.collect()).removed
@@ -97,7 +97,7 @@ async def test_no_registered_version_ever_lacks_a_byte(registry: Registry, monke
     for path in registered:
         verdict = (await registry.client.post(f"{path}/verify")).json()
         assert verdict["state"] == "ok", (path, verdict, counts)
-    last = Collector(registry.service.work, registry.store, Graces(0.0, 0.0), HOUR)
+    last = Collector(registry.service.work, registry.store, Graces(0.0, 0.0, 0.0), HOUR)
     await last.collect()
     assert len(keys(registry.store, "blobs")) == CONTENTS + 1, "and nothing else is left"
 
@@ -151,7 +151,7 @@ async def test_what_retention_gave_up_is_rescued_by_whoever_stores_it_again(regi
     assert (await registry.client.post(f"{path}/archive")).status_code == 200
     document = {"retention": {"drop_archived_bytes_after_days": 0, "keep_newest": 0}}
     assert (await registry.client.put("/mlops/models/left/policy", json=document)).status_code == 200
-    passes = Collector(registry.service.work, registry.store, Graces(HOUR, HOUR), HOUR)
+    passes = Collector(registry.service.work, registry.store, Graces(HOUR, HOUR, 0.0), HOUR)
     assert [each.version for each in (await passes.collect()).dropped] == [version]
     found = (await registry.client.get(path)).json()
     assert found["bytes_dropped_at"] is not None
@@ -163,7 +163,7 @@ async def test_what_retention_gave_up_is_rescued_by_whoever_stores_it_again(regi
     await registry.service.db.write(lambda c: c.execute(back))
     await registry.service.db.write(lambda c: garbage.hold(c, unit, digests))
     await registry.client.delete("/mlops/models/left/policy")
-    await Collector(registry.service.work, registry.store, Graces(0.0, 0.0), HOUR).collect()
+    await Collector(registry.service.work, registry.store, Graces(0.0, 0.0, 0.0), HOUR).collect()
     assert (await registry.client.post(f"{path}/verify")).json()["state"] == "ok"
 
 
