@@ -285,6 +285,19 @@ class VersionBytesDropped(Message):
     reason: str
 
 
+class VersionBytesReturned(Message):
+    """Somebody sent the bytes again that the retention policy gave up; they lie under `artifact`."""
+
+    TYPE: ClassVar[str] = "trimtab.version-bytes.returned.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Name
+    version: Version
+    artifact: str
+    size_bytes: int
+    actor: str
+
+
 # deployments, deployment-status -----------------------------------------------------------------------------------
 
 

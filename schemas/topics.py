@@ -63,6 +63,7 @@ TOPICS: tuple[Topic, ...] = (
             events.ControlChanged,
             events.VersionSigned,
             events.VersionBytesDropped,
+            events.VersionBytesReturned,
         ),
         events.ModelRegistered,
         "registry",

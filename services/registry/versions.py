@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from schemas.envelope import Envelope
-from schemas.events import ModelRegistered, Stage
+from schemas.events import ModelRegistered, Stage, VersionBytesReturned
 from schemas.manifest import Manifest
 from services.kernel.db import insert_into
 from services.kernel.errors import Conflict, NotFound
@@ -38,6 +38,18 @@ class Origin:
     manifest: str
 
 
+class BytesGivenUp(Conflict):
+    """This is a version whose files the retention policy gave up: they come back with the manifest that it has.
+
+    `manifest` are the bytes of that one as far as the record has them, `manifest_digest` says whether that is all.
+    """
+
+    def __init__(self, detail: str, manifest: bytes, manifest_digest: str) -> None:
+        super().__init__(detail)
+        self.manifest = manifest
+        self.manifest_digest = manifest_digest
+
+
 def record_digest(manifest: Manifest) -> str:
     """SHA-256 (hex) of the whole record but for the time at which it was made: the same registration twice has one."""
     document = json.loads(manifest.model_dump_json(exclude={"created_at"}))
@@ -57,17 +69,20 @@ def register(
 ) -> tuple[str, bool]:
     """Give a verified version that lies under `artifact` its number: (version, whether it is new).
 
-    The same record again is the version that it was. Raises `Conflict` when `version` holds something else, or this
-    content is registered under another number than the one asked for, and `garbage.BeingCollected`: store it again.
+    The same record again is the version that it was; one whose files the retention policy gave up has them again.
+    Raises `Conflict` when `version` holds something else, or this record is registered under another number than the
+    one asked for, `BytesGivenUp`, and `garbage.BeingCollected`: store it again.
     """
     connection, model_id = uow.connection, manifest.model_id
     revision = uow.next_revision("model", model_id)
     now = uow.now()
     _ensure_model(connection, manifest, now.timestamp())
     digest = record_digest(manifest)
-    known = _known(connection, model_id, digest, manifest.content_digest, version)
+    known = _known(connection, model_id, digest, version)
     if known is not None:
-        return known, False
+        if known.bytes_dropped_at is not None:
+            _take_back(uow, known, manifest, manifest_digest, artifact, actor=actor, revision=revision)
+        return str(known.version), False
     if version is None:
         newest = connection.execute(
             sa.select(versions.c.major, versions.c.minor, versions.c.patch)
@@ -266,26 +281,45 @@ def _ensure_model(connection: sa.Connection, manifest: Manifest, now: float) -> 
     connection.execute(statement)
 
 
-def _known(connection: sa.Connection, model_id: str, digest: str, content_digest: str, asked: str | None) -> str | None:
+def _known(connection: sa.Connection, model_id: str, digest: str, asked: str | None) -> Row | None:
     """The version that is this record already, or None. Raises `Conflict`, see `register`."""
-    same = [versions.c.record_digest == digest]
+    of_model = sa.select(versions).where(versions.c.model_id == model_id)
     if asked is not None:
-        same += [versions.c.version == asked, versions.c.content_digest == content_digest]
-    shown = sa.select(versions.c.version, versions.c.record_digest, versions.c.bytes_dropped_at)
-    rows = [  # one by one, each by its index: of all at once SQLite reads every version of the model
-        row for each in same for row in connection.execute(shown.where(versions.c.model_id == model_id, each))
-    ]
-    for row in rows:
-        if row.record_digest == digest and asked in (None, row.version):
-            if row.bytes_dropped_at is not None:
-                raise Conflict(
-                    f"this is version {row.version} of {model_id}, whose files the retention policy gave up: to have "
-                    "them back, register it with another description, as a new version"
-                )
-            return str(row.version)
-    for row in rows:
-        if row.version == asked:
+        taken = connection.execute(of_model.where(versions.c.version == asked)).first()
+        if taken is not None and taken.record_digest != digest:
             raise Conflict(f"version {asked} of {model_id} exists and holds something else: versions never change")
-    if rows:
-        raise Conflict(f"this content is version {rows[0].version} of {model_id} already, not {asked}")
-    return None
+        if taken is not None:
+            return taken
+    row = connection.execute(of_model.where(versions.c.record_digest == digest)).first()
+    if row is not None and asked is not None:
+        raise Conflict(
+            f"this record is version {row.version} of {model_id} already, not {asked}: give it another description to "
+            "have the same files under both numbers"
+        )
+    return row
+
+
+def _take_back(
+    uow: UnitOfWork, row: Row, manifest: Manifest, manifest_digest: str, artifact: str, *, actor: str, revision: int
+) -> None:
+    """The files that the retention policy gave up are there again. The version's days in the archive begin anew."""
+    if row.manifest_digest != manifest_digest:
+        raise BytesGivenUp(
+            f"the files of version {row.version} of {row.model_id} were given up, and came with another manifest: "
+            "register it with another description, as a new version",
+            row.manifest.encode(),
+            row.manifest_digest,
+        )
+    mine = (versions.c.model_id == row.model_id) & (versions.c.version == row.version)
+    now = uow.now().timestamp()
+    uow.connection.execute(
+        versions.update().where(mine).values(bytes_dropped_at=None, artifact=artifact, stage_since=now)
+    )
+    garbage.hold(uow.connection, artifact, (file.sha256 for file in manifest.files))
+    audit.record(uow, actor, "version.bytes-returned", f"{row.model_id}:{row.version}", size_bytes=row.size_bytes)
+    uow.publish(
+        VersionBytesReturned(
+            model_id=row.model_id, version=row.version, artifact=artifact, size_bytes=row.size_bytes, actor=actor
+        ),
+        revision=revision,
+    )

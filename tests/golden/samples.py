@@ -221,6 +221,9 @@ SAMPLES: tuple[Message, ...] = (
     events.VersionBytesDropped(
         model_id=MODEL, version="1.0.20260601", size_bytes=41_000, reason="archived for over 365 days"
     ),
+    events.VersionBytesReturned(
+        model_id=MODEL, version="1.0.20260601", artifact=f"models/{MODEL}/{DIGEST}", size_bytes=41_000, actor="ann"
+    ),
     events.DeploymentWanted(
         model_id=MODEL,
         revision=3,

@@ -135,8 +135,8 @@ async def _registered(
 ) -> JSONResponse:
     record = arrived.record
 
-    def change(uow: UnitOfWork) -> tuple[Imported, bool]:
-        created = transfer.arriving(uow, arrived, stored.artifact, actor=actor)
+    def change(uow: UnitOfWork, stored: Stored) -> tuple[Imported, bool]:
+        created = transfer.arriving(uow, arrived, stored.manifest_digest, stored.artifact, actor=actor)
         kept, passed_over = transfer.keep_signatures(uow, arrived, actor=actor)
         row = transfer.here(uow.connection, record)
         answer = Imported(

@@ -23,7 +23,7 @@ from services.registry import versions
 from services.registry.api.bodies import disk_errors, read_json, staging
 from services.registry.api.documents import VersionDocument, version_document
 from services.registry.api.parts import IdempotencyKey, Parts, PartsOf
-from services.registry.api.storing import register_once, store
+from services.registry.api.storing import Stored, register_once, store
 from services.registry.arrivals.blobs import NamedBlob, bring, within_reach
 from services.registry.arrivals.incoming import Incoming, Received, checked_name
 from services.registry.arrivals.submission import Submission, checked_manifest, named, read_submission
@@ -104,7 +104,7 @@ async def register(
             manifest = await checked_manifest(files, submission, parts.inspector, known)
             stored = await store(parts, files, manifest, is_own=submission.created_at is None, were_sent=not by_digest)
 
-    def change(uow: UnitOfWork) -> tuple[VersionDocument, bool]:
+    def change(uow: UnitOfWork, stored: Stored) -> tuple[VersionDocument, bool]:
         version, is_new = versions.register(
             uow,
             stored.manifest,

@@ -10,10 +10,11 @@ from fastapi.responses import JSONResponse
 
 from schemas.base import Document
 from schemas.manifest import Manifest
-from services.kernel.artifacts import discard_version
+from services.kernel.artifacts import discard_version, read_manifest
 from services.kernel.errors import TrimtabError, Unavailable
 from services.kernel.failpoints import failpoint
 from services.kernel.uow import UnitOfWork
+from services.registry import versions
 from services.registry.api.parts import Parts, once
 from services.registry.arrivals.blobs import prefix_of, store_version
 from services.registry.arrivals.incoming import Received
@@ -63,7 +64,7 @@ async def register_once(
     asked: Any,
     actor: str,
     stored: Stored,
-    change: Callable[[UnitOfWork], tuple[Document, bool]],
+    change: Callable[[UnitOfWork, Stored], tuple[Document, bool]],
 ) -> JSONResponse:
     """The answer of `change`, which gives `stored` its number and says whether it is new: 201, else 200.
 
@@ -74,7 +75,7 @@ async def register_once(
     created: list[bool] = []
 
     def within(uow: UnitOfWork) -> Document:
-        answer, is_new = change(uow)
+        answer, is_new = change(uow, stored)
         created.append(is_new)
         return answer
 
@@ -82,6 +83,10 @@ async def register_once(
         answer = await once(parts, route, key, asked, 201, within, actor)
     except Unavailable:
         raise
+    except versions.BytesGivenUp as given_up:
+        await _discard(parts, stored)
+        earlier = await _stored_as_it_was(parts, given_up)
+        return await register_once(parts, route, key, asked, actor, earlier, change)
     except TrimtabError:
         await _discard(parts, stored)
         raise
@@ -89,6 +94,20 @@ async def register_once(
         answer.status_code = 200
         await _discard(parts, stored)
     return answer
+
+
+async def _stored_as_it_was(parts: Parts, given_up: versions.BytesGivenUp) -> Stored:
+    """Put the manifest that the version has beside its files, which lie in the store by now. Raises `given_up` where
+    the record does not hold it byte by byte."""
+    data = given_up.manifest
+    digest = hashlib.sha256(data).hexdigest()
+    manifest = read_manifest(data)
+    if digest != given_up.manifest_digest:
+        raise given_up
+    artifact = prefix_of(manifest.model_id, data)
+    await rescue_first(parts.db, [file.sha256 for file in manifest.files], artifact)
+    await asyncio.to_thread(store_version, parts.store, (), artifact, data, were_sent=False)
+    return Stored(manifest, digest, artifact, is_own=False)
 
 
 async def _discard(parts: Parts, stored: Stored) -> None:

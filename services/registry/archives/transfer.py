@@ -61,8 +61,8 @@ def departing(
     return row, record, [(each.key_sha256, each.bundle.encode()) for each in signed]
 
 
-def arriving(uow: UnitOfWork, arrived: Arrived, artifact: str, *, actor: str) -> bool:
-    """Register the version of an archive, whose files lie under `artifact`, as a draft; whether it is new.
+def arriving(uow: UnitOfWork, arrived: Arrived, manifest_digest: str, artifact: str, *, actor: str) -> bool:
+    """Register the version of an archive, whose manifest lies under `artifact`, as a draft; whether it is new.
 
     Its number, manifest and annotations are kept; where it was before becomes a comment in its history and a row of
     the audit trail. Raises `Conflict` when the number holds something else.
@@ -71,7 +71,7 @@ def arriving(uow: UnitOfWork, arrived: Arrived, artifact: str, *, actor: str) ->
     version, created = versions.register(
         uow,
         manifest,
-        manifest_digest=record.manifest_digest,
+        manifest_digest=manifest_digest,
         artifact=artifact,
         actor=actor,
         version=record.version,

@@ -98,6 +98,15 @@ async def test_a_version_never_changes(registry: Registry) -> None:
     assert len([item for item in registry.store.list("models") if item.key.endswith("manifest.json")]) == 1
 
 
+async def test_the_same_files_under_another_record_may_have_any_free_number(registry: Registry) -> None:
+    first = await registry.register(version="1.0.0")
+    second = await registry.register(version="2.0.0", description="trained anew, with the same outcome")
+    assert (first.status_code, second.status_code) == (201, 201), second.text
+    assert first.json()["content_digest"] == second.json()["content_digest"]
+    taken = await registry.register(version="1.0.0", description="a third")
+    assert (taken.status_code, "holds something else" in taken.json()["detail"]) == (409, True)
+
+
 async def test_the_parent_is_what_is_in_production(registry: Registry) -> None:
     version = await registry.version(0, "staging", "production")
     answer = await registry.register(graph=classifier(1))
@@ -155,7 +164,7 @@ async def test_an_answer_of_the_database_that_is_lost_costs_no_version(registry:
             lost.append(True)
             driver = connection.connection.dbapi_connection
             assert driver is not None
-            driver.execute("COMMIT")  # type: ignore[attr-defined]
+            driver.cursor().execute("COMMIT")
             raise sa.exc.OperationalError("COMMIT", None, ConnectionError("the server closed the connection"))
 
     engine = registry.service.db._write_engine

@@ -138,7 +138,7 @@ async def test_an_artifact_that_is_being_removed_is_waited_for(
         return await registry.service.db.read(lambda connection: connection.execute(sa.select(registrations)).one())
 
     async def tried() -> bool:
-        return (await row()).tries > 0 or (await row()).state != "pending"
+        return bool((await row()).tries > 0 or (await row()).state != "pending")
 
     await until(tried, 60, "a first try")
     assert (await row()).state == "pending"
