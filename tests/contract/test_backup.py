@@ -27,7 +27,7 @@ from tests.contract.registry.conftest import running
 from tests.contract.stores import s3_settings
 from tests.golden.registry_database import DATABASES as GOLDEN
 from tests.waiting import until_sync
-from trimtab.backup import databases, objects, record, restoring, saving, tables
+from trimtab.backup import databases, moves, objects, record, restoring, saving, tables
 from trimtab.backup.databases import SERVICES, Tell, migrations_of
 from trimtab.backup.errors import BackupError, BackupUnusable, NotEmpty
 from trimtab.local.data_lock import DataLock
@@ -434,6 +434,67 @@ async def test_damage_after_the_first_backup_does_not_reach_it(saved: tuple[Loca
     target = make("sqlite")
     restore(target, folder)
     assert stored(target) == before
+
+
+@pytest.mark.parametrize("moved", [1, 4, 5])
+async def test_a_restore_that_was_cut_while_files_moved_is_begun_again(
+    saved: tuple[LocalSettings, Path], make: Make, monkeypatch: pytest.MonkeyPatch, moved: int
+) -> None:
+    source, folder = saved
+    target = make("sqlite")
+    rename, remove = Path.rename, Path.unlink
+    renamed: list[Path] = []
+
+    def cut(path: Path, to: Path) -> Path:
+        if path.name.endswith(".db.restoring"):
+            if len(renamed) == moved:
+                raise OSError(5, "the power is gone")
+            renamed.append(path)
+        return rename(path, to)
+
+    def cut_at_the_end(path: Path, missing_ok: bool = False) -> None:
+        if path.name == moves.LIST:
+            raise OSError(5, "the power is gone")
+        remove(path, missing_ok)
+
+    for _ in range(2):  # and once more, cut at the same place
+        renamed.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", cut)
+            patch.setattr(Path, "unlink", cut_at_the_end)
+            with pytest.raises(OSError, match="power"):
+                restore(target, folder)
+        assert len(list(target.data_dir.glob("*.db"))) == moved
+    restore(target, folder)
+    assert contents(target)["registry.versions"] == contents(source)["registry.versions"]
+    assert not list(target.data_dir.glob("*restoring*"))
+    with pytest.raises(NotEmpty, match="holds data already"):
+        restore(target, folder)
+
+
+async def test_what_was_written_since_a_restore_was_cut_is_not_lost(
+    saved: tuple[LocalSettings, Path], make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = make("sqlite")
+    remove = Path.unlink
+
+    def cut(path: Path, missing_ok: bool = False) -> None:
+        if path.name == moves.LIST:
+            raise OSError(5, "the power is gone")
+        remove(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", cut)
+        with pytest.raises(OSError, match="power"):
+            restore(target, saved[1])
+    database = Database(target.database_of("loop"), "loop")
+    database.write_now(lambda connection: connection.execute(outbox.insert().values(ROW | {"id": "later"})))
+    with pytest.raises(NotEmpty, match=r"the database of loop .* holds data already"):  # still in SQLite's log
+        restore(target, saved[1])
+    database.close()
+    with pytest.raises(NotEmpty, match=r"the database of loop .* holds data already"):
+        restore(target, saved[1])
+    assert "later" in {row[1] for row in contents(target)["loop.outbox"]}
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

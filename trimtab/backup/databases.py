@@ -5,7 +5,8 @@ PostgreSQL; on SQLite in snapshots that are opened while all five files are lock
 milliseconds. So no service is saved with what another has not said yet.
 
 Restoring makes the tables of the saved revision, fills them, and migrates them to today's. It is one transaction for
-all databases on PostgreSQL; on SQLite the files are moved into place together, after the last of them is whole.
+all databases on PostgreSQL; on SQLite the files are moved into place together, after the last of them is whole, and
+those that an interrupted restore has moved are known again.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 from services.kernel.db import Database
 from services.kernel.migrate import knows, upgrade
 from services.kernel.settings import Settings
-from trimtab.backup import tables
+from trimtab.backup import moves, tables
 from trimtab.backup.errors import BackupError, BackupUnusable, NotEmpty
 from trimtab.backup.lines import Lines, from_json, reading, to_json
 from trimtab.backup.record import DatabasePart, TablePart
@@ -140,8 +141,11 @@ class _Counter:
 
 
 def check_empty(settings: Settings) -> None:
-    """Raise `NotEmpty` naming the first database that holds a row."""
+    """Raise `NotEmpty` naming the first database that holds a row; what a restore that did not end left is none."""
+    left = _left_behind(settings)
     for service in SERVICES:
+        if left and _file(settings, service) in left:
+            continue
         with _opened(settings, service) as database:
             held = database.read_now(tables.holding) if database is not None else {}
         if held:
@@ -201,22 +205,23 @@ def _into_postgres(
 def _into_files(
     settings: Settings, parts: Sequence[DatabasePart], fill: Callable[[sa.Connection, DatabasePart], None]
 ) -> None:
-    moves: list[tuple[Path, Path]] = []
+    whole: list[tuple[Path, Path]] = []
     for part in parts:
         path = _file(settings, part.service)
         unfinished = path.with_name(f"{path.name}.restoring")
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(unfinished)
+        moves.remove(unfinished)
         database = Database(f"sqlite:///{unfinished}", part.service)
         try:
             database.write_now(lambda connection, part=part: fill(connection, part))  # type: ignore[misc]
         finally:
             database.close()
-        moves.append((unfinished, path))
+        whole.append((unfinished, path))
     check_empty(settings)
-    for unfinished, path in moves:
-        _remove(path)
-        unfinished.rename(path)
+    for path in _left_behind(settings):
+        moves.remove(path)
+    if whole:
+        moves.move(_file(settings, SERVICES[0]).parent, whole)
 
 
 def _fill(connection: sa.Connection, folder: Path, part: DatabasePart, counter: _Counter) -> None:
@@ -289,14 +294,16 @@ def _file(settings: Settings, service: str) -> Path:
     return Path(name)
 
 
-def _on_postgres(settings: Settings) -> bool:
-    return not settings.database_of(SERVICES[0]).startswith("sqlite")
-
-
 def _where(settings: Settings, service: str) -> str:
     return sa.make_url(settings.database_of(service)).render_as_string(hide_password=True)
 
 
-def _remove(path: Path) -> None:
-    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-        path.with_name(name).unlink(missing_ok=True)
+def _left_behind(settings: Settings) -> list[Path]:
+    if _on_postgres(settings):
+        return []
+    paths = [_file(settings, service) for service in SERVICES]
+    return moves.left_behind(paths[0].parent, paths)
+
+
+def _on_postgres(settings: Settings) -> bool:
+    return not settings.database_of(SERVICES[0]).startswith("sqlite")
