@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -434,6 +435,142 @@ async def test_damage_after_the_first_backup_does_not_reach_it(saved: tuple[Loca
     target = make("sqlite")
     restore(target, folder)
     assert stored(target) == before
+
+
+BOTH = pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+
+
+@pytest.fixture
+async def twice(kind: str, make: Make, tmp_path: Path) -> tuple[LocalSettings, Path]:
+    """A filled installation of that kind and its backup; the test may hurt either."""
+    settings = make(kind)
+    await fill(settings)
+    assert back_up(settings, tmp_path / "backup")["damaged"] == ()
+    return settings, tmp_path / "backup"
+
+
+def of_rows(settings: LocalSettings) -> dict[str, bytes]:
+    """What the rows of the registry name in the store."""
+    return {key: data for key, data in stored(settings).items() if not key.startswith("datasets/rows")}
+
+
+@BOTH
+async def test_what_the_store_has_damaged_since_stays_as_it_was_saved(
+    twice: tuple[LocalSettings, Path], make: Make, kind: str
+) -> None:
+    """Shorter bytes have another size than those that were saved; a manifest has no digest in its name."""
+    settings, folder = twice
+    store, before = open_store(settings), stored(settings)
+    blob = next(key for key in sorted(before) if key.startswith(BLOBS))
+    manifest = next(key for key in sorted(before) if key.endswith("/manifest.json"))
+    store.put_bytes(blob, before[blob][:-5])
+    store.put_bytes(manifest, before[manifest].replace(b"a", b"b", 1))
+    for _ in range(2):  # the second does not take the first's word for it
+        told = back_up(settings, folder)
+        assert (list(told["kept"]), told["damaged"], told["missing"]) == ([blob, manifest], (), ())
+        assert sum("kept as an earlier backup saved it" in note for note in told["notes"]) == 2
+    assert saving.check(folder, quiet).is_well
+    target = make(kind)
+    restore(target, folder)
+    assert stored(target) == before
+
+    store.put_bytes(blob, before[blob])
+    store.put_bytes(manifest, before[manifest])
+    assert back_up(settings, folder)["kept"] == ()
+
+
+@BOTH
+async def test_an_empty_store_empties_no_backup(twice: tuple[LocalSettings, Path], make: Make, kind: str) -> None:
+    """The wrong bucket, or a folder that is not mounted."""
+    settings, folder = twice
+    before = of_rows(settings)
+    wrong = make(kind)
+    elsewhere = settings.model_copy(update={"s3_bucket": wrong.s3_bucket})
+    if kind == "sqlite":
+        (settings.data_dir / "artifacts").rename(settings.data_dir / "unmounted")
+    told = back_up(elsewhere, folder)
+    assert set(told["kept"]) == set(before)
+    target = make(kind)
+    restore(target, folder)
+    assert stored(target) == before
+
+
+@BOTH
+async def test_bytes_that_nobody_has_are_named(twice: tuple[LocalSettings, Path], kind: str) -> None:
+    settings, folder = twice
+    store, before = open_store(settings), stored(settings)
+    blobs = [key for key in sorted(before) if key.startswith(BLOBS)]
+    manifests = [key for key in sorted(before) if key.endswith("/manifest.json")]
+    store.delete(blobs[0])
+    store.delete(manifests[0])
+    store.put_bytes(manifests[1], b"{}")
+    flip(folder / objects.BYTES / blobs[0].partition("/")[2])
+    kept = {key: record.digest_of(path) for key, path in places(folder, [manifests[0], manifests[1]]).items()}
+    for digest in kept.values():
+        (folder / objects.BYTES / digest[:2] / digest).unlink()
+    told = back_up(settings, folder)
+    assert (list(told["missing"]), list(told["damaged"])) == ([blobs[0], manifests[0]], [manifests[1]])
+    assert told["kept"] == ()
+    assert any(note.endswith(blobs[0]) and "neither in the store nor" in note for note in told["notes"])
+    assert not saving.check(folder, quiet).is_well
+
+
+def places(folder: Path, keys: list[str]) -> dict[str, Path]:
+    """Where the backup keeps the bytes of `keys`."""
+    found = {each.name: each.sha256 for each in objects.listed(folder, record.read(folder).artifacts)}
+    return {key: folder / objects.BYTES / found[key][:2] / found[key] for key in keys}
+
+
+@BOTH
+async def test_what_was_given_up_is_forgotten_and_a_dataset_of_a_job_is_not(
+    twice: tuple[LocalSettings, Path], kind: str
+) -> None:
+    settings, folder = twice
+    store = open_store(settings)
+    key = f"datasets/{sha256(b'the rows').hexdigest()}.parquet"
+    store.put_bytes(key, b"the rows")
+    trainer = Database(settings.database_of("trainer"), "trainer")
+    document = json.dumps({"dataset": {"uri": f"artifact:{key}"}})
+    trainer.write_now(lambda c: c.execute(sa.text("UPDATE jobs SET document = :it"), {"it": document}))
+    trainer.close()
+    back_up(settings, folder)
+    registry = Database(settings.database_of("registry"), "registry")
+    registry.write_now(lambda c: c.execute(sa.text("UPDATE versions SET bytes_dropped_at = 1")))
+    registry.write_now(lambda c: c.execute(sa.text("DELETE FROM blob_holders")))
+    registry.close()
+    for each in list(store.list()):
+        store.delete(each.key)
+    told = back_up(settings, folder)
+    assert (list(told["kept"]), told["missing"]) == ([key], ())
+    assert len(list((folder / objects.BYTES).glob("*/*"))) == 2, "the dataset, and the monitor's segment"
+
+
+async def test_a_database_that_is_gone_is_not_forgotten(saved: tuple[LocalSettings, Path], make: Make) -> None:
+    _, folder = saved
+    elsewhere = make("sqlite")
+    open_store(elsewhere).put_bytes("datasets/a.csv", b"a")
+    with pytest.raises(BackupError, match="holds the database of loop, monitor, registry, trainer, tuner, which this"):
+        back_up(elsewhere, folder)
+    restore(make("sqlite"), folder)
+
+
+async def test_files_of_before_blobs_are_found_where_they_lie(saved: tuple[LocalSettings, Path], make: Make) -> None:
+    """Old versions have their files beside the manifest; what was lost of them comes back as a blob, read first."""
+    settings, folder = saved
+    store = open_store(settings)
+    rows = [json.loads(row[8]) | {"artifact": row[7]} for row in contents(settings)["registry.versions"]]
+    for row in rows:
+        for file in row["files"]:
+            store.put_bytes(f"{row['artifact']}/{file['path']}", store.get_bytes(f"{BLOBS}/{path_of(file)}"))
+    for row in rows:
+        for file in row["files"]:
+            store.delete(f"{BLOBS}/{path_of(file)}")
+    told = back_up(settings, folder)
+    assert (told["kept"], told["missing"], told["damaged"]) == ((), (), ())
+
+
+def path_of(file: dict[str, Any]) -> str:
+    return f"{file['sha256'][:2]}/{file['sha256']}"
 
 
 @pytest.mark.parametrize("moved", [1, 4, 5])

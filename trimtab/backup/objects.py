@@ -22,6 +22,7 @@ from services.kernel.storage import ArtifactStore, StoredObject
 from trimtab.backup.databases import Tell
 from trimtab.backup.errors import BackupUnusable, NotEmpty
 from trimtab.backup.lines import Lines, reading
+from trimtab.backup.named import Named
 from trimtab.backup.record import ObjectsPart, digest_of
 
 BYTES = "artifacts"
@@ -49,10 +50,15 @@ class Listed(NamedTuple):
 
 @dataclass
 class Copies:
-    """What has been copied: by name, with the damaged ones apart, and how much of it was new to the folder."""
+    """What has been copied: by name, with the damaged ones apart, and how much of it was new to the folder.
+
+    `kept` ones are listed though the store has lost or damaged them, `missing` ones nobody has.
+    """
 
     listed: dict[str, Listed] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
+    kept: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
     new: int = 0
     new_bytes: int = 0
 
@@ -120,7 +126,7 @@ def copy(
         except (NotFound, FileNotFoundError):
             return None
 
-    for source, taken in _beside_each_other(take, ordered):
+    for source, taken in beside_each_other(take, ordered):
         done += source.size
         if taken is not None:
             one, new = taken
@@ -132,13 +138,35 @@ def copy(
         tell(done, total)
 
 
+def complete(folder: Path, copies: Copies, named: Iterable[Named]) -> None:
+    """List what rows name and the store has lost or damaged, if an earlier backup has left its bytes in `folder`."""
+    digests = {one.sha256 for one in copies.listed.values()}
+    lacking = {name: name.rpartition("/")[2] for name in copies.damaged if name not in copies.listed}
+    for each in named:
+        found = next((copies.listed[key].sha256 for key in each.keys if key in copies.listed), None)
+        if found != each.sha256 and not (each.anywhere and each.sha256 in digests):
+            lacking[each.key] = each.sha256
+    for (name, digest), whole in beside_each_other(lambda one: is_whole(folder, one[1]), sorted(lacking.items())):
+        stored = copies.listed.pop(name, None)
+        if whole:  # never of the same time as what the store has, so that the next backup looks at that again
+            copies.listed[name] = Listed(name, digest, bytes_of(folder, digest).stat().st_size, 0.0)
+            copies.kept.add(name)
+        elif stored is not None:
+            copies.damaged.add(name)
+        elif name not in copies.damaged:
+            copies.missing.add(name)
+
+
 def write_list(folder: Path, run: str, kind: str, copies: Copies) -> ObjectsPart:
     """Write the names of what was copied to `folder/run/kind.jsonl.gz`."""
     lines = Lines(folder, f"{run}/{kind}.jsonl.gz")
     for name in sorted(copies.listed):
         lines.write(copies.listed[name])
     damaged = tuple(sorted(copies.damaged - set(copies.listed)))
-    return ObjectsPart(objects=len(copies.listed), size=copies.size, part=lines.close(), damaged=damaged)
+    missing = tuple(sorted(copies.missing))
+    return ObjectsPart(
+        objects=len(copies.listed), size=copies.size, part=lines.close(), damaged=damaged, missing=missing
+    )
 
 
 def listed(folder: Path, part: ObjectsPart) -> Iterator[Listed]:
@@ -165,9 +193,9 @@ def check(folder: Path, parts: Iterable[ObjectsPart], tell: Tell) -> None:
     """Hash every object's bytes. Raises `BackupUnusable` naming the first that is missing or damaged."""
     sizes = {one.sha256: one.size for part in parts for one in listed(folder, part)}
     total, done = sum(sizes.values()), 0
-    for (digest, size), good in _beside_each_other(lambda one: _is_whole(folder, *one), sorted(sizes.items())):
+    for (digest, size), good in beside_each_other(lambda one: is_whole(folder, one[0]), sorted(sizes.items())):
         if not good:
-            path = _path(folder, digest)
+            path = bytes_of(folder, digest)
             what = "damaged" if path.exists() else "missing"
             raise BackupUnusable(f"the backup can't be restored: the artifact {path} is {what}; take another copy")
         done += size
@@ -180,9 +208,10 @@ def check_store(folder: Path, part: ObjectsPart, store: ArtifactStore) -> set[st
     there = [found for found in store.list() if found.key in wanted]
 
     def same(found: StoredObject) -> bool:
-        return found.size == wanted[found.key].size and _digest(store.open(found.key)) == wanted[found.key].sha256
+        one = wanted[found.key]
+        return found.size == one.size and digest_of_stream(store.open(found.key)) == one.sha256
 
-    for found, good in _beside_each_other(same, there):
+    for found, good in beside_each_other(same, there):
         if not good:
             raise NotEmpty(
                 f"the artifact store ({store.name}) holds {found.key} with other bytes than the backup: restore into"
@@ -195,7 +224,7 @@ def to_store(folder: Path, part: ObjectsPart, store: ArtifactStore, there: set[s
     """Put every object that is not `there` into the store. The bytes must have been checked."""
     missing = [one for one in listed(folder, part) if one.name not in there]
     total, done = sum(one.size for one in missing), 0
-    for one, _ in _beside_each_other(lambda one: store.put_file(one.name, _path(folder, one.sha256)), missing):
+    for one, _ in beside_each_other(lambda one: store.put_file(one.name, bytes_of(folder, one.sha256)), missing):
         done += one.size
         tell(done, total)
 
@@ -214,14 +243,14 @@ def to_folder(folder: Path, part: ObjectsPart, target: Path) -> None:
         path = target / one.name
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.restoring")
-        shutil.copyfile(_path(folder, one.sha256), partial)
+        shutil.copyfile(bytes_of(folder, one.sha256), partial)
         partial.replace(path)
 
 
 # parts ------------------------------------------------------------------------------------------------------------
 
 
-def _beside_each_other(work: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
+def beside_each_other(work: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
     """`(item, work(item))` in the order of `items`, worked on by `THREADS` threads, `WAITING` ahead at most."""
     running: deque[tuple[T, Future[R]]] = deque()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="backup") as threads:
@@ -257,7 +286,7 @@ def _copy(folder: Path, source: Source) -> tuple[Listed, bool]:
         found = Listed(source.name, sha256.hexdigest(), size, source.modified.timestamp())
         if _has(folder, found.sha256, size):
             return found, False
-        target = _path(folder, found.sha256)
+        target = bytes_of(folder, found.sha256)
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.rename(target)
         return found, True
@@ -266,15 +295,18 @@ def _copy(folder: Path, source: Source) -> tuple[Listed, bool]:
 
 
 def _has(folder: Path, digest: str, size: int) -> bool:
-    path = _path(folder, digest)
+    path = bytes_of(folder, digest)
     return path.is_file() and path.stat().st_size == size
 
 
-def _is_whole(folder: Path, digest: str, size: int) -> bool:
-    return _has(folder, digest, size) and digest_of(_path(folder, digest)) == digest
+def is_whole(folder: Path, digest: str) -> bool:
+    """Whether `folder` has the bytes of this digest, every one as it was."""
+    path = bytes_of(folder, digest)
+    return path.is_file() and digest_of(path) == digest
 
 
-def _digest(stream: BinaryIO) -> str:
+def digest_of_stream(stream: BinaryIO) -> str:
+    """SHA-256 (hex) of all that `stream` has; closes it."""
     sha256 = hashlib.sha256()
     with stream:
         while block := stream.read(_BLOCK):
@@ -282,5 +314,6 @@ def _digest(stream: BinaryIO) -> str:
     return sha256.hexdigest()
 
 
-def _path(folder: Path, digest: str) -> Path:
+def bytes_of(folder: Path, digest: str) -> Path:
+    """Where the bytes of this digest lie in `folder`, if they do."""
     return folder / BYTES / digest[:2] / digest

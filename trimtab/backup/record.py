@@ -48,12 +48,16 @@ class DatabasePart(Document):
 
 
 class ObjectsPart(Document):
-    """Named bytes, kept by digest; `part` lists name, digest and size of each. `damaged` ones could not be saved."""
+    """Named bytes, kept by digest; `part` lists name, digest and size of each.
+
+    Not saved are `damaged` ones, and `missing` ones, which a saved row names and the store no longer had.
+    """
 
     objects: int
     size: int
     part: Part
     damaged: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 class Record(Document):

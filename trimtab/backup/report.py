@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +10,16 @@ from typing import Any
 from services.kernel.bus.offsets import Offsets
 from trimtab.backup.record import Record
 
+NAMES_IN_NOTES = 10
+"""Notes of one kind; the document has all names."""
+
 
 @dataclass
 class Report:
-    """Filled while the work is done. `notes` are sentences about what a person should know."""
+    """Filled while the work is done. `notes` are sentences about what a person should know.
+
+    By name: `damaged` and `missing` is what nobody has, `kept` what the store has lost and the folder holds.
+    """
 
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     new: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -21,6 +27,13 @@ class Report:
     rows: list[tuple[str, int, str, int]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     damaged: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+    @property
+    def is_well(self) -> bool:
+        """Whether every byte is where it belongs."""
+        return not (self.damaged or self.missing or self.kept)
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
@@ -40,12 +53,19 @@ class Report:
         self.rows.append(("files", made.files.objects, "files", made.files.size))
         committed = sum(map(len, offsets.groups.values())) if offsets is not None else 0
         self.rows.append(("offsets", committed, "partitions", made.offsets.size if made.offsets is not None else 0))
-        self.damaged = made.artifacts.damaged
+        self.damaged, self.missing = made.artifacts.damaged, made.artifacts.missing
         self.facts |= {"made_at": made.made_at.isoformat(), "release": made.release}
         if offsets is not None:
             waiting = {group: behind for group in offsets.groups if (behind := offsets.behind(group))}
             self.facts["records_not_yet_handled"] = waiting
-        self.notes += [f"damaged in the store, hence not saved: {name}" for name in made.artifacts.damaged]
+        self.note("damaged in the store, hence not saved", self.damaged)
+        self.note("named by a saved row, but neither in the store nor in an earlier backup here", self.missing)
+
+    def note(self, what: str, names: Sequence[str]) -> None:
+        """Note of each of `names` that it is `what`."""
+        self.notes += [f"{what}: {name}" for name in names[:NAMES_IN_NOTES]]
+        if len(names) > NAMES_IN_NOTES:
+            self.notes.append(f"{what}: {len(names) - NAMES_IN_NOTES} more (--json names all)")
 
     def document(self) -> dict[str, Any]:
         """The report as JSON."""
@@ -68,6 +88,8 @@ class Report:
             "seconds": seconds,
             "stages": stages,
             "damaged": self.damaged,
+            "missing": self.missing,
+            "kept": self.kept,
             "notes": self.notes,
         }
 

@@ -8,7 +8,7 @@ holds the backup before, whole.
 
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,13 +17,13 @@ from pathlib import Path
 from services.kernel.bus.offsets import Offsets, read_offsets
 from services.kernel.storage import open_store
 from services.monitor.stream import GROUP as PREDICTIONS_GROUP
-from trimtab.backup import databases, objects, record
+from trimtab.backup import databases, named, objects, record
 from trimtab.backup.databases import SERVICES, Tell
 from trimtab.backup.errors import BackupError, BackupUnusable
 from trimtab.backup.kafka import ask, kafka_of
 from trimtab.backup.lines import Lines, reading
 from trimtab.backup.objects import Copies, Listed
-from trimtab.backup.record import RUNS, ObjectsPart, Part, Record
+from trimtab.backup.record import RUNS, DatabasePart, ObjectsPart, Part, Record
 from trimtab.backup.report import Report
 from trimtab.local.data_lock import DataLock
 from trimtab.local.errors import DataDirBusy
@@ -41,6 +41,8 @@ Show = Callable[[str, str], AbstractContextManager[Tell]]
 
 def back_up(settings: LocalSettings, folder: Path, show: Show, *, without_kafka: bool = False) -> Report:
     """Save the installation in `folder`; what a backup there has saved already is not copied again.
+
+    Bytes that a saved row names are never forgotten: what the store has lost or damaged stays as it was saved before.
 
     Raises `BackupError`, `Unavailable` (a database, the store or Kafka does not answer) and `OSError`.
     """
@@ -61,12 +63,14 @@ def back_up(settings: LocalSettings, folder: Path, show: Show, *, without_kafka:
                 f"there is no installation to save: no database at {settings.data_dir.absolute()} and no artifact in"
                 f" {store.name}; name the installation with --data-dir or TRIMTAB_DATA_DIR"
             )
+        _refuse_to_lose(folder, before, saved)
         with report.timed("files"):
             known, since = _known(folder, before, lambda record: record.files)
             sources = objects.in_folder(settings.data_dir, LOCAL_FILES)
             objects.copy(folder, sources, files, known, since, _quiet)
         with report.timed("artifacts"), show("artifacts made meanwhile", "bytes") as tell:
             objects.copy(folder, objects.in_store(store), artifacts, artifacts.listed.copy(), began.timestamp(), tell)
+        objects.complete(folder, artifacts, named.in_backup(folder, saved))
         made = Record(
             release=version("trimtab"),
             made_at=began,
@@ -80,6 +84,8 @@ def back_up(settings: LocalSettings, folder: Path, show: Show, *, without_kafka:
         record.write(folder, made)
         _forget_the_rest(folder, made)
     report.tell_of(made, offsets)
+    report.kept = tuple(sorted(artifacts.kept))
+    report.note("lost or damaged in the store, kept as an earlier backup saved it", report.kept)
     report.new = {"artifacts": (artifacts.new, artifacts.new_bytes), "files": (files.new, files.new_bytes)}
     return report
 
@@ -128,6 +134,16 @@ def _before(folder: Path) -> Record | None:
         return record.read(folder)
     except BackupUnusable:
         return None
+
+
+def _refuse_to_lose(folder: Path, before: Record | None, saved: Sequence[DatabasePart]) -> None:
+    """Raise `BackupError` when a database that the backup before holds is not there any more."""
+    absent = {part.service for part in before.databases} - {part.service for part in saved} if before else set()
+    if absent:
+        raise BackupError(
+            f"the backup in {folder} holds the database of {', '.join(sorted(absent))}, which this installation lacks:"
+            " name the installation with --data-dir, TRIMTAB_DATA_DIR or TRIMTAB_DATABASE_URL, or another folder"
+        )
 
 
 def _known(

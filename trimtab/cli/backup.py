@@ -40,7 +40,8 @@ def backup(
     """Save databases, artifacts and offsets in DIR, while the installation runs.
 
     Another backup into the same folder copies only the artifacts that are new, and replaces the one before as a whole.
-    Exit status 1 if the store held damaged bytes; everything else is saved then.
+    Exit status 1 if the store has lost or damaged bytes; everything else is saved then, and what DIR already held of
+    them stays.
     """
     from trimtab.backup import saving
 
@@ -50,7 +51,7 @@ def backup(
         else:
             report = saving.back_up(local(data_dir, kafka), folder, shower("backup"), without_kafka=without_kafka)
     show(report.document(), as_json, lambda console: draw(console, report))
-    if report.damaged:
+    if not report.is_well:
         raise typer.Exit(1)
 
 
