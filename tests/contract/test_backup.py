@@ -28,7 +28,7 @@ from tests.contract.registry.conftest import running
 from tests.contract.stores import s3_settings
 from tests.golden.registry_database import DATABASES as GOLDEN
 from tests.waiting import until_sync
-from trimtab.backup import databases, moves, objects, record, restoring, saving, tables
+from trimtab.backup import databases, moves, objects, record, repairing, restoring, saving, tables
 from trimtab.backup.databases import SERVICES, Tell, migrations_of
 from trimtab.backup.errors import BackupError, BackupUnusable, NotEmpty
 from trimtab.local.data_lock import DataLock
@@ -554,6 +554,48 @@ async def test_a_database_that_is_gone_is_not_forgotten(saved: tuple[LocalSettin
     restore(make("sqlite"), folder)
 
 
+@BOTH
+async def test_a_store_is_repaired_from_a_backup(twice: tuple[LocalSettings, Path], kind: str) -> None:
+    """Exactly what a row names and the store has lost or damaged is put back; nothing else is touched."""
+    settings, folder = twice
+    store, before, rows = open_store(settings), stored(settings), contents(settings)
+    blobs = [key for key in sorted(before) if key.startswith(BLOBS)]
+    manifests = [key for key in sorted(before) if key.endswith("/manifest.json")]
+    flipped = bytearray(before[blobs[0]])
+    flipped[len(flipped) // 2] ^= 1
+    store.put_bytes(blobs[0], bytes(flipped))
+    store.delete(blobs[1])
+    store.put_bytes(manifests[0], b"{}")
+    store.put_bytes("datasets/rows.csv", b"written anew")
+    store.put_bytes("datasets/new.csv", b"new")
+    whole = {found.key: found.modified for found in store.list() if found.key not in (blobs[0], manifests[0])}
+
+    done = repair(settings, folder)
+    assert list(done["put_back"]) == [blobs[0], blobs[1], manifests[0]]
+    assert done["missing"] == ()
+    assert stored(settings) == {**before, "datasets/rows.csv": b"written anew", "datasets/new.csv": b"new"}
+    assert {found.key: found.modified for found in store.list() if found.key in whole} == whole
+    assert contents(settings) == rows
+    assert repair(settings, folder)["put_back"] == ()
+
+    store.delete(blobs[0])
+    flip(folder / objects.BYTES / blobs[0].partition("/")[2])
+    told = repair(settings, folder)
+    assert (list(told["missing"]), told["put_back"]) == ([blobs[0]], ())
+    assert not store.exists(blobs[0])
+
+
+def repair(settings: LocalSettings, folder: Path) -> Any:
+    return repairing.repair(settings, folder, quiet).document()
+
+
+def test_without_a_registry_nothing_is_repaired(saved: tuple[LocalSettings, Path], make: Make) -> None:
+    target = make("sqlite")
+    with pytest.raises(BackupError, match=r"no registry's database at sqlite.*--data-dir"):
+        repair(target, saved[1])
+    assert not target.data_dir.exists()
+
+
 async def test_files_of_before_blobs_are_found_where_they_lie(saved: tuple[LocalSettings, Path], make: Make) -> None:
     """Old versions have their files beside the manifest; what was lost of them comes back as a blob, read first."""
     settings, folder = saved
@@ -567,6 +609,9 @@ async def test_files_of_before_blobs_are_found_where_they_lie(saved: tuple[Local
             store.delete(f"{BLOBS}/{path_of(file)}")
     told = back_up(settings, folder)
     assert (told["kept"], told["missing"], told["damaged"]) == ((), (), ())
+    assert repair(settings, folder)["put_back"] == ()
+    store.delete(f"{rows[0]['artifact']}/{rows[0]['files'][0]['path']}")
+    assert list(repair(settings, folder)["put_back"]) == [f"{BLOBS}/{path_of(rows[0]['files'][0])}"]
 
 
 def path_of(file: dict[str, Any]) -> str:

@@ -151,7 +151,7 @@ def check_empty(settings: Settings) -> None:
         if held:
             name, rows = next(iter(held.items()))
             raise NotEmpty(
-                f"the database of {service} ({_where(settings, service)}) holds data already ({name}: {rows} rows):"
+                f"the database of {service} ({where(settings, service)}) holds data already ({name}: {rows} rows):"
                 " a backup is restored into an empty installation only; name another with TRIMTAB_DATA_DIR or"
                 " TRIMTAB_DATABASE_URL, or move this one away first"
             )
@@ -270,6 +270,27 @@ def _clear(connection: sa.Connection, service: str) -> None:
         connection.exec_driver_sql(f"DROP TABLE {preparer.quote(name)} CASCADE")
 
 
+# looking ----------------------------------------------------------------------------------------------------------
+
+
+def look(settings: Settings, service: str, read: Callable[[sa.Connection], object]) -> bool:
+    """Call `read` with the service's database, once it has been made; whether it has. Raises `DatabaseUnavailable`."""
+
+    def ask(connection: sa.Connection) -> bool:
+        if tables.revision_of(connection) is None:
+            return False
+        read(connection)
+        return True
+
+    with _opened(settings, service) as database:
+        return database is not None and database.read_now(ask)
+
+
+def where(settings: Settings, service: str) -> str:
+    """The database's URL, without its password."""
+    return sa.make_url(settings.database_of(service)).render_as_string(hide_password=True)
+
+
 # where they are ---------------------------------------------------------------------------------------------------
 
 
@@ -292,10 +313,6 @@ def _file(settings: Settings, service: str) -> Path:
     if not name:
         raise BackupError("TRIMTAB_DATABASE_URL names no database: a database in memory can't be saved or restored")
     return Path(name)
-
-
-def _where(settings: Settings, service: str) -> str:
-    return sa.make_url(settings.database_of(service)).render_as_string(hide_password=True)
 
 
 def _left_behind(settings: Settings) -> list[Path]:

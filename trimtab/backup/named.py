@@ -8,12 +8,18 @@ so that databases of older revisions are understood too.
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import sqlalchemy as sa
+
 from schemas.manifest import MANIFEST_NAME
 from services.kernel.artifacts import blob_key
+from services.kernel.settings import Settings
 from services.registry.handlers import PENDING
+from trimtab.backup import databases, tables
+from trimtab.backup.errors import BackupError
 from trimtab.backup.lines import from_json, reading
 from trimtab.backup.record import DatabasePart
 
@@ -47,6 +53,26 @@ def in_backup(folder: Path, parts: Sequence[DatabasePart]) -> Iterator[Named]:
                     columns = next(documents)["columns"]
                     for row in documents:
                         yield from read(dict(zip(columns, map(from_json, row), strict=True)))
+
+
+def in_databases(settings: Settings) -> set[Named]:
+    """What the rows of the installation name now. Raises `BackupError` without a registry, `DatabaseUnavailable`."""
+    found: set[Named] = set()
+    for service in dict.fromkeys(service for service, _ in _READERS):
+
+        def look(connection: sa.Connection, service: str = service) -> None:
+            for table in tables.in_order(connection):
+                if read := _READERS.get((service, table.name)):
+                    rows = connection.execute(sa.select(table), execution_options={"yield_per": databases.ROWS_AT_ONCE})
+                    found.update(chain.from_iterable(read(row._asdict()) for row in rows))
+
+        if not databases.look(settings, service, look) and service == "registry":
+            raise BackupError(
+                f"there is no registry's database at {databases.where(settings, service)} that could say which"
+                " artifacts belong in the store: name the installation with --data-dir, TRIMTAB_DATA_DIR or"
+                " TRIMTAB_DATABASE_URL"
+            )
+    return found
 
 
 def _by_version(row: Row) -> Iterator[Named]:

@@ -18,7 +18,8 @@ NAMES_IN_NOTES = 10
 class Report:
     """Filled while the work is done. `notes` are sentences about what a person should know.
 
-    By name: `damaged` and `missing` is what nobody has, `kept` what the store has lost and the folder holds.
+    By name: `damaged` and `missing` is what nobody has, `kept` what the store has lost and the folder holds,
+    `put_back` what it has again.
     """
 
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -29,6 +30,7 @@ class Report:
     damaged: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    put_back: tuple[str, ...] = ()
 
     @property
     def is_well(self) -> bool:
@@ -90,6 +92,7 @@ class Report:
             "damaged": self.damaged,
             "missing": self.missing,
             "kept": self.kept,
+            "put_back": self.put_back,
             "notes": self.notes,
         }
 

@@ -85,7 +85,11 @@ def back_up(settings: LocalSettings, folder: Path, show: Show, *, without_kafka:
         _forget_the_rest(folder, made)
     report.tell_of(made, offsets)
     report.kept = tuple(sorted(artifacts.kept))
-    report.note("lost or damaged in the store, kept as an earlier backup saved it", report.kept)
+    report.note(
+        f"lost or damaged in the store, kept as an earlier backup saved it (`trimtab restore {folder} --artifacts-only`"
+        " puts it back)",
+        report.kept,
+    )
     report.new = {"artifacts": (artifacts.new, artifacts.new_bytes), "files": (files.new, files.new_bytes)}
     return report
 

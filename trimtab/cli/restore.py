@@ -27,6 +27,14 @@ def restore(
             " of them is published again.",
         ),
     ] = False,
+    artifacts_only: Annotated[
+        bool,
+        typer.Option(
+            "--artifacts-only",
+            help="Repair the store of an installation that is there, running or not: put back exactly the artifacts"
+            " that it has lost or damaged. Databases and Kafka stay as they are.",
+        ),
+    ] = False,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
@@ -35,11 +43,20 @@ def restore(
 
     The databases may be of the other kind than those that were saved (SQLite, PostgreSQL), and so may the store
     (folder, S3). The backup is read and checked whole before anything is written.
-    """
-    from trimtab.backup import restoring
 
+    With --artifacts-only every artifact that a row names is read and compared with its digest; exit status 1 if the
+    backup does not hold one of those that are lost either.
+    """
+    from trimtab.backup import repairing, restoring
+
+    if artifacts_only and (renew_topics or without_kafka):
+        raise typer.BadParameter("--artifacts-only asks Kafka nothing: leave out --renew-topics and --without-kafka")
+    settings, shown = local(data_dir, kafka), shower("restore")
     with one_sentence():
-        report = restoring.restore(
-            local(data_dir, kafka), folder, shower("restore"), without_kafka=without_kafka, renew_topics=renew_topics
-        )
+        if artifacts_only:
+            report = repairing.repair(settings, folder, shown)
+        else:
+            report = restoring.restore(settings, folder, shown, without_kafka=without_kafka, renew_topics=renew_topics)
     show(report.document(), as_json, lambda console: draw(console, report))
+    if artifacts_only and not report.is_well:
+        raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from services.kernel.artifacts import blob_key
 from services.kernel.db import Database
 from services.kernel.settings import Settings
 from services.kernel.storage import open_store
 from services.kernel.tables import outbox
 from services.registry.keys import create_directly, list_all
+from services.registry.tables import blob_holders
 from tests.unit.trimtab.installation import running
 from trimtab.backup.errors import BackupError, BackupUnusable
 from trimtab.cli.root import app
@@ -56,6 +59,35 @@ def test_a_backup_says_what_was_saved_and_a_restore_what_came_back(data: Path, t
     database = Database(f"sqlite:///{other / 'registry.db'}", "registry")
     assert [key.name for key in database.read_now(list_all)] == ["first"]
     database.close()
+
+
+def test_a_store_that_lost_bytes_is_status_1_until_it_is_repaired(data: Path, tmp_path: Path) -> None:
+    folder, store = str(tmp_path / "backup"), open_store(Settings(data_dir=data))
+    key = blob_key(sha256(b"bytes").hexdigest())
+    store.put_bytes(key, b"bytes")
+    database = Database(f"sqlite:///{data / 'registry.db'}", "registry")
+    row = {"sha256": key.rpartition("/")[2], "artifact": "models/m/u"}
+    database.write_now(lambda connection: connection.execute(blob_holders.insert().values(row)))
+    database.close()
+    assert _run("backup", folder, "--without-kafka").exit_code == 0
+    store.delete(key)
+    kept = _run("backup", folder, "--without-kafka", "--json")
+    assert (kept.exit_code, json.loads(kept.stdout)["kept"]) == (1, [key])
+    assert f"trimtab restore {folder} --artifacts-only" in json.loads(kept.stdout)["notes"][0]
+    assert _run("backup", folder, "--check").exit_code == 0
+
+    repaired = _run("restore", folder, "--artifacts-only")
+    assert repaired.exit_code == 0
+    assert f"put back: {key}" in repaired.stdout
+    assert store.get_bytes(key) == b"bytes"
+    assert _run("backup", folder, "--without-kafka").exit_code == 0
+
+    store.delete(key)
+    (tmp_path / "backup" / "artifacts" / key.partition("/")[2]).unlink()
+    for command in (("restore", folder, "--artifacts-only"), ("backup", folder, "--without-kafka")):
+        lost = _run(*command, "--json")
+        assert (lost.exit_code, json.loads(lost.stdout)["missing"]) == (1, [key])
+    assert _run("restore", folder, "--artifacts-only", "--renew-topics").exit_code == 2
 
 
 def test_what_can_not_be_done_is_one_sentence(data: Path, tmp_path: Path) -> None:
