@@ -82,7 +82,8 @@ class Guard:
         if not unbounded and length.isdigit() and int(length) > self._max_bytes:
             raise self._too_large()
         if has_body and not kind.startswith((*READABLE, OCTETS) if unbounded else READABLE):
-            raise UnsupportedMedia(f"the content type {kind!r} is never read here: send application/json")
+            wanted = f"{OCTETS} for the bytes of a file, application/json for a document" if unbounded else READABLE[0]
+            raise UnsupportedMedia(f"the content type {kind!r} is never read here: send {wanted}")
         if has_body and headers.get("content-encoding", "identity").lower() != "identity":
             raise UnsupportedMedia("compressed bodies are not read here: send the body as it is")
 

@@ -87,7 +87,8 @@ def invalid_fields(error: ValidationError | RequestValidationError) -> JSONRespo
     fields: dict[str, list[str]] = {}
     for e in error.errors():
         if e["type"] == "json_invalid":
-            return invalid_json(f"the body is not JSON: {e['ctx']['error']}, at character {e['loc'][-1]}")
+            where = f", at character {e['loc'][-1]}" if e["loc"] else ""
+            return invalid_json(f"the body is not JSON: {e['ctx']['error']}{where}")
         fields.setdefault(field_of(e["loc"], e["type"]), []).append(sentence_of(e["type"], e["msg"], e.get("ctx", {})))
     found = [{"field": name, "problem": " or ".join(dict.fromkeys(problems))} for name, problems in fields.items()]
     detail = "; ".join(f"{item['field']}: {item['problem']}" for item in found)

@@ -6,16 +6,21 @@ from typing import Annotated, Any
 import httpx
 import pytest
 from fastapi import APIRouter
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationError
 
-from schemas.base import Name, StrictDocument
+from schemas.base import Name, StrictDocument, Version
 from schemas.events import ApiKeyGranted, Scope
 from services.kernel import errors
 from services.kernel.auth import fingerprint, new_key
 from services.kernel.http.api import Reader, Writer, create_api, requires
-from services.kernel.http.problems import STATUS
+from services.kernel.http.fields import sentence_of
+from services.kernel.http.problems import STATUS, invalid_fields
 from services.kernel.service import Service
 from services.kernel.settings import Settings
+from services.registry.api.blobs import Digest
+from services.registry.api.insight import OtherVersion
+from services.registry.api.parts import VersionRef
+from services.registry.words import Words
 from services.serving.runtime import RuntimeFailed
 
 router = APIRouter()
@@ -175,6 +180,45 @@ async def test_problems_are_told_in_the_callers_words(client: httpx.AsyncClient)
     assert {"field": "inner", "problem": "must be an object"} in answer.json()["errors"]
 
 
+async def test_what_the_caller_named_is_not_renamed(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/documents", json={"byName": {"f1": "high", "sha256": "x", "myMetric": "y"}})
+    told = {error["field"] for error in answer.json()["errors"]}
+    assert {"by_name.f1", "by_name.sha256", "by_name.myMetric"} <= told
+
+
+def test_identifiers_and_lengths_are_told_in_words() -> None:
+    class Identified(StrictDocument):
+        name: Name
+        version: Version
+        reference: VersionRef
+        other: OtherVersion
+        digest: Digest
+        words: Words = Field(max_length=3)
+        few: tuple[int, ...] = Field(max_length=1)
+
+    with pytest.raises(ValidationError) as caught:
+        Identified.model_validate(
+            dict.fromkeys(("name", "version", "reference", "other", "digest"), "!") | {"words": "long", "few": [1, 2]}
+        )
+    told = {
+        str(error["loc"][0]): sentence_of(error["type"], error["msg"], error["ctx"]) for error in caught.value.errors()
+    }
+    assert told["words"] == "must have at most 3 characters"
+    assert told["few"] == "must have at most 1 items"
+    assert len(told) == 7
+    assert all("pattern" not in sentence for sentence in told.values())
+    assert "@champion" in told["reference"]
+
+
+@pytest.mark.parametrize("body", [b"", b"not json", b"\xff\xfe", b"[" * 5000])
+def test_a_document_that_is_read_by_hand_and_is_no_json_is_a_400(body: bytes) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Body.model_validate_json(body)
+    answer = invalid_fields(caught.value)
+    assert answer.status_code == 400
+    assert b"invalid-json" in answer.body
+
+
 async def test_a_chunked_body_is_cut_at_the_limit(client: httpx.AsyncClient) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(10):
@@ -220,3 +264,15 @@ async def test_keys_open_what_their_scopes_say() -> None:
         assert (await client.get("/metrics")).status_code == 401
         service.access._apply("k1", None, None)
         assert (await client.get("/things/fraud-1", headers=bearer)).status_code == 401
+
+
+async def test_who_sends_a_file_the_wrong_way_is_told_the_type_of_bytes() -> None:
+    service = Service("registry", Settings())
+    app = create_api(service, [router], title="test", unbounded=("/blobs/",))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1") as client:
+        form = {"content-type": "application/x-www-form-urlencoded"}
+        answer = await client.put("/blobs/1", content=b"bytes", headers=form)
+        assert answer.status_code == 415
+        assert "application/octet-stream" in answer.json()["detail"]
+        answer = await client.put("/things", content=b"bytes", headers=form)
+        assert "application/octet-stream" not in answer.json()["detail"]
