@@ -10,6 +10,7 @@ import pytest
 
 from trimtab.local.bounded_log import BoundedLog
 from trimtab.local.broker_config import server_properties
+from trimtab.local.cluster import LocalCluster
 from trimtab.local.data_lock import DataLock
 from trimtab.local.errors import DataDirBusy, PortTaken
 from trimtab.local.kafka_probe import answers
@@ -73,6 +74,14 @@ def test_what_was_set_reaches_the_children_and_nothing_else(tmp_path: Path) -> N
     assert "TRIMTAB_REGISTRY_PORT" not in variables
     assert LocalSettings.model_validate({}).embedded_broker or "TRIMTAB_KAFKA_BOOTSTRAP" in os.environ
     assert not LocalSettings(kafka_bootstrap="kafka:9092").embedded_broker
+
+
+def test_keys_can_be_asked_for_without_a_secret_of_the_services(tmp_path: Path) -> None:
+    settings = LocalSettings(auth="keys", data_dir=tmp_path)
+    settings.check()
+    cluster = LocalCluster(settings)
+    assert len(cluster._child_environment()["TRIMTAB_INTERNAL_KEY"]) == 64
+    assert LocalSettings(data_dir=tmp_path).internal_key != settings.internal_key
 
 
 def test_the_broker_listens_on_loopback_only() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -227,7 +226,7 @@ class LocalCluster:
         }
         environment["TRIMTAB_KAFKA_BOOTSTRAP"] = self.bootstrap
         environment["TRIMTAB_DATA_DIR"] = str(self.data_dir)
-        environment.setdefault("TRIMTAB_INTERNAL_KEY", secrets.token_hex(32))
+        environment["TRIMTAB_INTERNAL_KEY"] = self.settings.internal_key.get_secret_value()
         return environment | self._environment
 
     async def _timed(self, part: str, work: Callable[[], Awaitable[str]]) -> None:

@@ -1,6 +1,7 @@
 """Settings of the local cluster itself, besides those that every process shares."""
 
 import os
+import secrets
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -32,6 +33,9 @@ class LocalSettings(Settings):
     """Port of the merged metrics of all services."""
     ready_timeout_seconds: float = Field(default=120.0, gt=0)
     """How long a service or the broker may take to become ready."""
+
+    internal_key: SecretStr = Field(default_factory=lambda: SecretStr(secrets.token_hex(32)))
+    """Secret that the services show each other; none: a new one each time."""
 
     @property
     def embedded_broker(self) -> bool:
