@@ -1,6 +1,11 @@
-"""What commands print: one JSON document, or tables for people."""
+"""What commands print: one JSON document, or tables for people.
+
+Text that others wrote (descriptions, comments, names of files) could steer the terminal or look like lines of ours, so
+whatever is printed for a person goes through `visible` or `page`.
+"""
 
 import json
+import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,6 +17,10 @@ BARS = "▁▂▃▄▅▆▇█"
 MISSING = "-"
 WIDTH = 160
 """Columns of output that no terminal shows."""
+_TURNING = frozenset("\N{ARABIC LETTER MARK}\N{LEFT-TO-RIGHT MARK}\N{RIGHT-TO-LEFT MARK}") | frozenset(
+    map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+)
+"""Characters that change the direction of what stands beside them (Unicode UAX #9)."""
 
 
 def show(document: Any, as_json: bool, draw: "Callable[[Console], None]") -> None:
@@ -23,7 +32,33 @@ def show(document: Any, as_json: bool, draw: "Callable[[Console], None]") -> Non
 
     from rich.console import Console
 
-    draw(Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH))
+    class Careful(Console):
+        """Prints every string as one line that can't steer the terminal."""
+
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(*(visible(one) if isinstance(one, str) else one for one in objects), **options)
+
+    draw(Careful(highlight=False, width=None if sys.stdout.isatty() else WIDTH))
+
+
+def visible(text: str) -> str:
+    """`text` on one line, with characters that steer a terminal, turn the writing or are no text written as escapes.
+
+    >>> visible("two\\nlines")
+    'two\\\\nlines'
+    """
+    return text if text.isascii() and text.isprintable() else "".join(map(_escaped, text))
+
+
+def page(text: str) -> str:
+    """`text` with its lines, otherwise as `visible` writes it."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _TURNING:
+        return character.encode("unicode_escape").decode()
+    return character
 
 
 def table(console: "Console", headings: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str = "none") -> None:
@@ -38,7 +73,7 @@ def table(console: "Console", headings: Sequence[str], rows: Sequence[Sequence[A
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
     for number, heading in enumerate(headings):
         right = all(isinstance(row[number], int | float) or row[number] is None for row in rows)
-        drawn.add_column(heading, justify="right" if right else "left", overflow="fold")
+        drawn.add_column(Text(visible(heading)), justify="right" if right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell(value)) for value in row))
     console.print(drawn)
@@ -63,7 +98,7 @@ def timeline(
         padded = "  ".join(f"{value:<{width}}" for value, width in zip(line, widths, strict=True))
         console.print(Text(padded.rstrip()), soft_wrap=True)
         if text:
-            console.print(Padding(Text(text, "dim"), (0, 0, 0, 4)))
+            console.print(Padding(Text(visible(text), "dim"), (0, 0, 0, 4)))
 
 
 def facts(console: "Console", pairs: Sequence[tuple[str, Any]]) -> None:
@@ -73,11 +108,11 @@ def facts(console: "Console", pairs: Sequence[tuple[str, Any]]) -> None:
     kept = [(name, value) for name, value in pairs if value not in (None, "", [], {}, ())]
     width = max((len(name) for name, _ in kept), default=0)
     for name, value in kept:
-        console.print(Text(f"{name:<{width}}  ", "dim") + Text(cell(value)))
+        console.print(Text(f"{visible(name):<{width}}  ", "dim") + Text(cell(value)))
 
 
 def cell(value: Any) -> str:
-    """A value as a person reads it."""
+    """A value as a person reads it, on one line."""
     if value is None or value == "":
         return MISSING
     if isinstance(value, bool):
@@ -85,10 +120,10 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {cell(member)}" for name, member in value.items())
+        return ", ".join(f"{cell(name)} {cell(member)}" for name, member in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(cell(member) for member in value)
-    return str(value)
+    return visible(str(value))
 
 
 def when(time: str | None) -> str:

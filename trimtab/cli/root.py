@@ -12,6 +12,7 @@ import typer.core
 import typer.main
 
 from services.kernel.errors import TrimtabError
+from trimtab.cli.output import page
 
 COMMANDS = {
     "up": "Start everything on this machine, in the foreground.",
@@ -101,5 +102,5 @@ def run() -> None:
             facts = {**error.facts, "error": error.code, "detail": error.detail}
             print(json.dumps(facts, default=str), file=sys.stderr)
         else:
-            print(f"trimtab: {error.detail}", file=sys.stderr)
+            print(f"trimtab: {page(error.detail)}", file=sys.stderr)
         sys.exit(1)

@@ -9,7 +9,7 @@ import typer
 from services.kernel.errors import InvalidInput
 from trimtab.cli.models.group import Comment, ModelId, VersionText, app
 from trimtab.cli.options import ApiKey, AsJson, Url, connected, read_document, time_of
-from trimtab.cli.output import facts, show, table, when
+from trimtab.cli.output import facts, page, show, table, when
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -216,7 +216,7 @@ def compliance(
     as_json = as_json or format is Format.JSON
     with connected(url, api_key) as client:
         found = client.compliance(model_id, format="json" if as_json else "markdown")
-    show(found, as_json, lambda console: console.print(found, markup=False, soft_wrap=True, end=""))
+    show(found, as_json, lambda _: print(page(found), end=""))
 
 
 def _draw_aliases(console: "Console", aliases: list[dict[str, Any]]) -> None:

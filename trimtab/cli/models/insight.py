@@ -8,7 +8,7 @@ import typer
 from services.kernel.errors import InvalidInput
 from trimtab.cli.models.group import ModelId, VersionText, app
 from trimtab.cli.options import ApiKey, AsJson, Url, connected
-from trimtab.cli.output import MISSING, cell, show, table
+from trimtab.cli.output import MISSING, cell, page, show, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +43,7 @@ def card(
     with connected(url, api_key) as client:
         found = client.card(model_id, version, format="json" if as_json else "markdown")
     if out is None:
-        show(found, as_json, lambda _: print(found))
+        show(found, as_json, lambda _: print(page(found)))
         return
     try:
         out.write_text(found if isinstance(found, str) else _as_json(found), encoding="utf-8")
@@ -101,11 +101,11 @@ def _draw_metrics(console: "Console", metrics: list[dict[str, Any]], one: str, t
         return
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("metric", one, two, "change"):
-        drawn.add_column(Text(heading), justify="left" if heading == "metric" else "right", overflow="fold")
+        drawn.add_column(Text(cell(heading)), justify="left" if heading == "metric" else "right", overflow="fold")
     for metric in metrics:
         style = {"b": "green", "a": "red"}.get(metric["better"], "")
         drawn.add_row(
-            Text(metric["name"]), Text(cell(metric["a"])), Text(cell(metric["b"])), Text(_change(metric), style)
+            Text(cell(metric["name"])), Text(cell(metric["a"])), Text(cell(metric["b"])), Text(_change(metric), style)
         )
     console.print(drawn)
 
@@ -149,4 +149,4 @@ def _named(node: dict[str, Any], style: str, after: str = "") -> Any:
     from rich.text import Text
 
     stage = f" ({node['stage']})" if node["stage"] else ""
-    return Text(f"{node['kind']} ", "dim") + Text(f"{node['name']}{stage}", style) + Text(after, "dim")
+    return Text(f"{node['kind']} ", "dim") + Text(cell(f"{node['name']}{stage}"), style) + Text(after, "dim")

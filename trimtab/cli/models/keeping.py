@@ -12,7 +12,7 @@ from services.kernel.errors import InvalidInput
 from trimtab.calls import get, part
 from trimtab.cli.models.group import ModelId, VersionText, app
 from trimtab.cli.options import ApiKey, AsJson, Url, connected
-from trimtab.cli.output import show, table
+from trimtab.cli.output import show, table, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,13 +90,13 @@ def _tell(verdict: dict[str, Any], as_json: bool) -> None:
         return
     signed = [each["signer"] for each in verdict["signatures"] if each["state"] == "valid"]
     by = f", signed by {', '.join(signed)}" if signed else ""
-    print(f"{verdict['model_id']} {verdict['version']}: {verdict['state']}{by}")
+    print(visible(f"{verdict['model_id']} {verdict['version']}: {verdict['state']}{by}"))
     for file in verdict["files"]:
         if file["state"] in ("missing", "damaged"):
-            print(f"    {file['path']}: {file['state']}: {file['detail']}")
+            print(visible(f"    {file['path']}: {file['state']}: {file['detail']}"))
     for each in verdict["signatures"]:
         if each["state"] in ("invalid", "revoked"):
-            print(f"    signature of {each['signer']}: {each['state']}: {each['detail']}")
+            print(visible(f"    signature of {each['signer']}: {each['state']}: {each['detail']}"))
 
 
 def _verify_audit(client: "Client", as_json: bool) -> bool:
