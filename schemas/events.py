@@ -298,6 +298,21 @@ class VersionBytesReturned(Message):
     actor: str
 
 
+class SignerChanged(Message):
+    """A public key counts as that of `signer` from now on, or (not `trusted`) never again: then no signature by it is
+    valid any more, of whatever version. `key_sha256` is of the key (DER)."""
+
+    TYPE: ClassVar[str] = "trimtab.signer.changed.v1"
+    KEY: ClassVar[str] = "model_id"
+
+    model_id: Literal["*"] = "*"
+    signer: str
+    key_sha256: str
+    trusted: bool
+    reason: str = ""
+    actor: str
+
+
 # deployments, deployment-status -----------------------------------------------------------------------------------
 
 

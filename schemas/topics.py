@@ -64,6 +64,7 @@ TOPICS: tuple[Topic, ...] = (
             events.VersionSigned,
             events.VersionBytesDropped,
             events.VersionBytesReturned,
+            events.SignerChanged,
         ),
         events.ModelRegistered,
         "registry",

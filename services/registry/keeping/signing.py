@@ -10,12 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from schemas.events import VersionSigned
+from schemas.events import SignerChanged, VersionSigned
 from services.kernel import signatures as crypto
 from services.kernel.db import insert_into
 from services.kernel.errors import Conflict, NotFound
 from services.kernel.uow import UnitOfWork
 from services.registry import audit
+from services.registry.governance.policies import EVERY_MODEL
 from services.registry.tables import signatures, signers
 from services.registry.versions import find_version
 
@@ -28,6 +29,7 @@ def trust(uow: UnitOfWork, name: str, public_key: str, *, actor: str) -> tuple[s
     Raises `InvalidInput` for what is no key, and `Conflict` for a key of another name or one that was revoked.
     """
     pem, key_sha256 = crypto.public_key_of(public_key.encode())
+    revision = uow.next_revision("model", EVERY_MODEL)
     row = find_signer(uow.connection, key_sha256)
     if row is not None:
         if row.revoked_at is not None:
@@ -36,15 +38,15 @@ def trust(uow: UnitOfWork, name: str, public_key: str, *, actor: str) -> tuple[s
             raise Conflict(f"this key is that of {row.name}: revoke it first, or use another")
         return key_sha256, False
     values = {"key_sha256": key_sha256, "name": name, "public_key": pem, "at": uow.now().timestamp(), "actor": actor}
-    insert = insert_into(uow.connection, signers).values(**values, revoked_at=None).on_conflict_do_nothing()
-    if uow.connection.execute(insert.returning(signers.c.key_sha256)).first() is None:  # somebody was faster
-        return trust(uow, name, public_key, actor=actor)
+    uow.connection.execute(signers.insert().values(**values, revoked_at=None))
     audit.record(uow, actor, "signer.trusted", name, key_sha256=key_sha256)
+    uow.publish(SignerChanged(signer=name, key_sha256=key_sha256, trusted=True, actor=actor), revision=revision)
     return key_sha256, True
 
 
 def revoke(uow: UnitOfWork, key_sha256: str, *, actor: str, reason: str = "") -> float:
     """Trust a key no more; when that was, in seconds since 1970. Raises `NotFound`."""
+    revision = uow.next_revision("model", EVERY_MODEL)
     row = find_signer(uow.connection, key_sha256)
     if row is None:
         raise NotFound(f"there is no signer with the key {key_sha256}: `trimtab signers list` shows them")
@@ -53,6 +55,8 @@ def revoke(uow: UnitOfWork, key_sha256: str, *, actor: str, reason: str = "") ->
     now = uow.now().timestamp()
     uow.connection.execute(signers.update().where(signers.c.key_sha256 == key_sha256).values(revoked_at=now))
     audit.record(uow, actor, "signer.revoked", row.name, key_sha256=key_sha256, reason=reason)
+    changed = SignerChanged(signer=row.name, key_sha256=key_sha256, trusted=False, reason=reason, actor=actor)
+    uow.publish(changed, revision=revision)
     return now
 
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from schemas.events import VersionSigned
+from schemas.events import SignerChanged, VersionSigned
 from services.kernel.errors import InvalidInput
 from services.kernel.signatures import sign
 from services.registry import audit
@@ -277,6 +277,19 @@ async def test_a_revoked_signer(registry: Registry, ada: Person, tmp_path: Path)
     assert (await registry.client.post("/mlops/signers", json=document)).status_code == 201, "with a new key"
     listed = (await registry.client.get("/mlops/signers")).json()["signers"]
     assert [each["revoked_at"] is None for each in listed] == [False, True]
+
+
+async def test_whom_we_trust_is_told(registry: Registry, ada: Person) -> None:
+    key_sha256 = await ada.is_trusted(registry)
+    again = {"name": "ada", "public_key": ada.public_key.read_text()}
+    assert (await registry.client.post("/mlops/signers", json=again)).status_code == 200
+    for _ in range(2):
+        assert (await registry.client.delete(f"/mlops/signers/{key_sha256}")).status_code == 200
+    events = await registry.events(SignerChanged)
+    assert [(event.key, event.signer, event.key_sha256, event.trusted) for event in events] == [
+        ("*", "ada", key_sha256, True),
+        ("*", "ada", key_sha256, False),
+    ], "each once, however often it was asked for"
 
 
 async def test_who_can_be_a_signer(registry: Registry, ada: Person) -> None:
