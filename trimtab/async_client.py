@@ -15,6 +15,7 @@ from trimtab.deployment_wait import DeploymentWait
 from trimtab.errors import Unavailable
 from trimtab.event_stream import EventReader, ServerEvent
 from trimtab.job_wait import JobWait
+from trimtab.sending import options_of
 from trimtab.surface import (
     Surface,
     answer_of,
@@ -63,11 +64,7 @@ class AsyncClient(Surface[Awaitable[Any]]):
         """Send any call; the JSON of its answer (text where it is not JSON, None where it is empty)."""
         if call.upload is not None:
             return await self._register(call.upload)
-        return answer_of(
-            await self._request(
-                call.method, call.path, params=dict(call.query), headers=dict(call.headers), json=call.body
-            )
-        )
+        return answer_of(await self._request(call.method, call.path, **options_of(call)))
 
     async def _register(self, upload: Upload) -> Any:
         """Upload in a thread, with a connection of its own; cancelled, the thread ends at its next block."""
@@ -179,8 +176,7 @@ class AsyncClient(Surface[Awaitable[Any]]):
             async with self._http.stream(
                 call.method,
                 call.path,
-                params=dict(call.query),
-                headers=dict(call.headers),
+                **options_of(call),
                 timeout=httpx.Timeout(30.0, read=60.0),
             ) as response:
                 if response.status_code >= 400:

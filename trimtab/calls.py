@@ -56,7 +56,10 @@ def part(text: str) -> str:
     """`text` as one part of a path. Raises `InvalidInput` for what is none."""
     if not text or text in (".", ".."):
         raise InvalidInput(f"{text!r} is not an id")
-    return quote(text, safe="")
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{text!r} is not an id: give text in UTF-8") from error
 
 
 def given(**members: Any) -> Json:

@@ -20,6 +20,7 @@ from trimtab.deployment_wait import DeploymentWait
 from trimtab.errors import Unavailable
 from trimtab.event_stream import EventReader, ServerEvent
 from trimtab.job_wait import JobWait
+from trimtab.sending import options_of
 from trimtab.surface import (
     Surface,
     answer_of,
@@ -68,9 +69,7 @@ class Client(Surface[Any]):
         """Send any call; the JSON of its answer (text where it is not JSON, None where it is empty)."""
         if call.upload is not None:
             return Uploader(self._http, self.url, call.upload).run()
-        return answer_of(
-            self._request(call.method, call.path, params=dict(call.query), headers=dict(call.headers), json=call.body)
-        )
+        return answer_of(self._request(call.method, call.path, **options_of(call)))
 
     def follow(self, plan: Generator[Call, Any, Any]) -> Any:
         """What `plan` returns: it yields call after call, and gets the answer of each."""
@@ -151,8 +150,7 @@ class Client(Surface[Any]):
             with self._http.stream(
                 call.method,
                 call.path,
-                params=dict(call.query),
-                headers=dict(call.headers),
+                **options_of(call),
                 timeout=httpx.Timeout(30.0, read=60.0),
             ) as response:
                 if response.status_code >= 400:

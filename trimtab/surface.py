@@ -292,16 +292,29 @@ def base_url(url: str | None) -> str:
     """`url`, else `TRIMTAB_URL`, else this machine at `TRIMTAB_SERVING_PORT`. Raises `Misconfigured`."""
     chosen = url or os.environ.get("TRIMTAB_URL")
     if chosen:
-        return chosen.rstrip("/")
+        return _checked_url(chosen).rstrip("/")
     port = os.environ.get("TRIMTAB_SERVING_PORT") or DEFAULT_PORT
     if not (port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT):
         raise Misconfigured(f"TRIMTAB_SERVING_PORT is {port!r}, which is no port")
     return f"http://127.0.0.1:{port}"
 
 
+def _checked_url(url: str) -> str:
+    try:
+        address, port = httpx.URL(url), urlsplit(url).port
+        fits = address.scheme in ("http", "https") and address.host and port != 0
+    except (httpx.InvalidURL, ValueError):
+        fits = False
+    if not fits or any(character.isspace() for character in url):
+        raise Misconfigured(f"--url (TRIMTAB_URL) is {url!r}: give an address such as http://127.0.0.1:{DEFAULT_PORT}")
+    return url
+
+
 def authorization(api_key: str | None) -> dict[str, str]:
-    """The header for `api_key`, else for `TRIMTAB_API_KEY`, else none."""
+    """The header for `api_key`, else for `TRIMTAB_API_KEY`, else none. Raises `Misconfigured`."""
     key = api_key or os.environ.get("TRIMTAB_API_KEY")
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        raise Misconfigured("--api-key (TRIMTAB_API_KEY) is no key: a key has no spaces, line ends or other letters")
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 

@@ -6,6 +6,8 @@ A broken connection is gone on with where it broke off, a few times in a row. Bl
 import hashlib
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ import httpx
 from trimtab.calls import Upload
 from trimtab.direct_upload import send_parts
 from trimtab.errors import Conflict, IntegrityFailed, InvalidInput, NoRoom, TrimtabError, Unavailable
+from trimtab.sending import body_of
 from trimtab.surface import answer_of, redirected, unreachable
 
 MODELS = "/mlops/models"
+JSON = {"Content-Type": "application/json"}
 PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Between tries that get no further; after the last it is given up."""
 BLOCK_BYTES = 256 << 10
@@ -40,12 +44,12 @@ class Uploader:
         """Register the version: its document. Raises an error of `trimtab.errors`."""
         registry = self._registry()
         files = [self._named(name, path) for name, path in self.upload.files]
-        document = {"metadata": dict(self.upload.metadata), "files": files}
+        document = body_of({"metadata": dict(self.upload.metadata), "files": files})
         paths = {file["sha256"]: path for file, (_, path) in zip(files, self.upload.files, strict=True)}
         pauses = iter(PAUSES_SECONDS)
         while True:
             try:
-                return self.ask("POST", f"{registry}{MODELS}", json=document, timeout=CHECK_SECONDS)
+                return self.ask("POST", f"{registry}{MODELS}", content=document, headers=JSON, timeout=CHECK_SECONDS)
             except Conflict as error:
                 if error.facts.get("code") != "missing-blobs":
                     raise
@@ -68,7 +72,7 @@ class Uploader:
 
     def blocks(self, path: Path, offset: int, size: int) -> Iterator[bytes]:
         """`size` bytes of a file from `offset` on."""
-        with path.open("rb", buffering=0) as file:
+        with _opened(path) as file:
             file.seek(offset)
             while size:
                 block = file.read(min(BLOCK_BYTES, size))
@@ -153,7 +157,7 @@ class Uploader:
     def _named(self, name: str, path: Path) -> dict[str, Any]:
         digest, size = hashlib.sha256(), 0
         buffer = bytearray(1 << 20)
-        with path.open("rb", buffering=0) as file:
+        with _opened(path) as file:
             while count := file.readinto(buffer):
                 if self.stop.is_set():
                     raise Unavailable("the upload was stopped before anything was sent")
@@ -170,3 +174,13 @@ class Uploader:
             return self.http.request(method, url, **options)
         except httpx.HTTPError as error:
             raise unreachable(self._url, error) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[FileIO]:
+    """The file to read. Raises `InvalidInput` when it can't be read, then or later."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            yield file
+    except OSError as error:
+        raise InvalidInput(f"{path} can't be read ({error.strerror or error})") from error

@@ -130,9 +130,9 @@ def time_of(option: str, text: str) -> datetime:
     """An ISO 8601 time in UTC; one without an offset is UTC. Raises `InvalidInput` naming the `option`."""
     try:
         time = datetime.fromisoformat(text)
-    except ValueError as error:
+        return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise InvalidInput(f"{option}: {text!r} is not a time such as 2026-01-31T12:00:00Z") from error
-    return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
 
 
 def split_reference(reference: str) -> tuple[str, str | None]:

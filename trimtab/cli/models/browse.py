@@ -83,7 +83,7 @@ def history(
     if at is not None and version is not None:
         raise InvalidInput("--at asks what was in production: leave the version out")
     with connected(url, api_key) as client:
-        found = client.history(model_id, version, at=time_of("--at", at) if at else None)
+        found = client.history(model_id, version, at=time_of("--at", at) if at is not None else None)
     rows = [
         (when(move["at"]), move["version"], move["from_stage"], move["to_stage"], move["actor"], move["comment"])
         for move in (found["history"] if at is None else [move for move in [found["move"]] if move])

@@ -56,7 +56,7 @@ def alias(
             told = f"{model_id}@{name} is {found['version']} now"
             show(found, as_json, lambda console: console.print(told, markup=False))
         else:
-            found = client.alias_history(model_id, name, at=time_of("--at", at) if at else None)
+            found = client.alias_history(model_id, name, at=time_of("--at", at) if at is not None else None)
             moves = found["history"] if at is None else [move for move in [found["move"]] if move]
             show(found, as_json, lambda console: _draw_moves(console, moves))
 
