@@ -12,6 +12,7 @@ from services.kernel.service import BackgroundTask, Service
 from services.kernel.storage import open_store
 from services.registry.api import ROUTERS, UNBOUNDED
 from services.registry.api.parts import Parts
+from services.registry.arrivals.room import Room
 from services.registry.arrivals.uploads import Uploads
 from services.registry.handlers import HANDLERS
 from services.registry.keeping.collector import Collector
@@ -50,7 +51,15 @@ def build(settings: RegistrySettings) -> Service:
     registrar = Registrar(service.db, service.work, store, settings.staging_dir, inspector)
     uploads = Uploads(settings, store)
     service.state["parts"] = Parts(
-        settings, service.db, service.work, store, replicas, inspector, uploads.blobs, uploads.direct
+        settings,
+        service.db,
+        service.work,
+        store,
+        replicas,
+        inspector,
+        uploads.blobs,
+        uploads.direct,
+        Room(settings.registry_staging_bytes),
     )
     service.add(_Staging(settings))
     service.add(TableReader(settings, "deployment-status", replicas.on_message))

@@ -14,6 +14,8 @@ class RegistrySettings(Settings):
     """Largest upload of one version, all files together."""
     registry_uploads_bytes: int = Field(default=64 << 30, ge=1024)
     """Room on the registry's disk for uploads that are not complete; one key may hold half of it."""
+    registry_staging_bytes: int = Field(default=64 << 30, ge=1024)
+    """Room on the registry's disk for what registrations in progress send, or have fetched from S3 to be checked."""
     registry_upload_hours: float = Field(default=24.0, gt=0)
     """How long an upload that broke off may be gone on with."""
     registry_upload_idle_seconds: float = Field(default=30.0, gt=0)

@@ -100,12 +100,12 @@ async def import_version(
         principal.demand(Scope.WRITE, record.model_id)
 
     with disk_errors(parts.settings.data_dir):
-        async with staging(parts) as folder:
+        async with staging(parts) as (folder, share):
             max_bytes = parts.settings.registry_max_upload_bytes
             reader = ArchiveReader(folder, max_bytes, admit)
             try:
                 await pour(
-                    request.stream(),
+                    share.counted(request.stream()),
                     reader.feed,
                     max_bytes=max_bytes + OVERHEAD_BYTES,
                     idle_seconds=parts.settings.registry_upload_idle_seconds,

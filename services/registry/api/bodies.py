@@ -12,6 +12,7 @@ from fastapi import Request
 from services.kernel.errors import NoRoom, TooLarge, Unavailable
 from services.registry.api.parts import Parts
 from services.registry.arrivals.partials import FULL
+from services.registry.arrivals.room import Share
 
 
 async def read_json(request: Request, max_bytes: int) -> bytes:
@@ -37,11 +38,12 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def staging(parts: Parts) -> AsyncIterator[Path]:
-    """A folder of this request's own, gone at its end."""
+async def staging(parts: Parts) -> AsyncIterator[tuple[Path, Share]]:
+    """A folder of this request's own, and the room that it takes of the disk; both are gone at its end."""
     await asyncio.to_thread(parts.settings.staging_dir.mkdir, parents=True, exist_ok=True)
     folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=parts.settings.staging_dir))
     try:
-        yield folder
+        with parts.room.share() as share:
+            yield folder, share
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -21,6 +21,7 @@ from services.kernel.storage import ArtifactStore
 from services.kernel.uow import UnitOfWork, Work
 from services.registry.arrivals.blobs import Blobs
 from services.registry.arrivals.direct import DirectBlobs
+from services.registry.arrivals.room import Room
 from services.registry.replicas import Replicas
 from services.registry.settings import RegistrySettings
 from services.registry.untrusted.inspections import Inspector
@@ -38,6 +39,7 @@ class Parts:
     inspector: Inspector
     blobs: Blobs
     direct: DirectBlobs
+    room: Room
 
 
 def parts_of(request: Request) -> Parts:

@@ -24,8 +24,9 @@ from services.registry.api.bodies import disk_errors, read_json, staging
 from services.registry.api.documents import VersionDocument, version_document
 from services.registry.api.parts import IdempotencyKey, Parts, PartsOf
 from services.registry.api.storing import Stored, register_once, store
-from services.registry.arrivals.blobs import NamedBlob, bring, within_reach
+from services.registry.arrivals.blobs import NamedBlob, bring, copied_bytes, within_reach
 from services.registry.arrivals.incoming import Incoming, Received, checked_name
+from services.registry.arrivals.room import Share
 from services.registry.arrivals.submission import Submission, checked_manifest, named, read_submission
 from services.registry.arrivals.upload import receive
 from services.registry.untrusted.inspection import GraphInterface
@@ -94,13 +95,13 @@ async def register(
 ) -> JSONResponse:
     """Take a version. 201 when it is new, 200 when this very record exists already, 409 naming the blobs to send."""
     with disk_errors(parts.settings.data_dir):
-        async with staging(parts) as folder:
+        async with staging(parts) as (folder, share):
             known: GraphInterface | None = None
             by_digest = request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
             if by_digest:
-                submission, files, known = await _by_digest(request, parts, principal, folder)
+                submission, files, known = await _by_digest(request, parts, principal, folder, share)
             else:
-                submission, files = await _with_files(request, parts, principal, folder)
+                submission, files = await _with_files(request, parts, principal, folder, share)
             manifest = await checked_manifest(files, submission, parts.inspector, known)
             stored = await store(parts, files, manifest, is_own=submission.created_at is None, were_sent=not by_digest)
 
@@ -120,7 +121,7 @@ async def register(
 
 
 async def _by_digest(
-    request: Request, parts: Parts, principal: Principal, folder: Path
+    request: Request, parts: Parts, principal: Principal, folder: Path, share: Share
 ) -> tuple[Submission, list[Received], GraphInterface | None]:
     """The files of a version whose blobs were sent before, laid into `folder` to be checked."""
     asked = Registration.model_validate_json(await read_json(request, MAX_DOCUMENT_BYTES))
@@ -142,18 +143,19 @@ async def _by_digest(
     model = next(file for file in files if file.name == MODEL_NAME)
     known = await parts.db.read(lambda connection: find_interface(connection, model.sha256))
     wanted = [file for file in files if known is None or file is not model]
+    share.take(await asyncio.to_thread(copied_bytes, parts.store, wanted, folder))
     await asyncio.to_thread(bring, parts.store, wanted)
     return asked.metadata, files, known
 
 
 async def _with_files(
-    request: Request, parts: Parts, principal: Principal, folder: Path
+    request: Request, parts: Parts, principal: Principal, folder: Path, share: Share
 ) -> tuple[Submission, list[Received]]:
     """The files of a version that came with it."""
     incoming = Incoming(folder)
     await receive(
         request.headers.get("content-type", ""),
-        request.stream(),
+        share.counted(request.stream()),
         incoming,
         max_bytes=parts.settings.registry_max_upload_bytes,
         idle_seconds=parts.settings.registry_upload_idle_seconds,

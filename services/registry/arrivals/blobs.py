@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import sqlalchemy as sa
@@ -127,6 +128,20 @@ def bring(store: ArtifactStore, files: Iterable[Received]) -> None:
             _bring(store, file)
         except (NotFound, FileNotFoundError) as error:
             raise Unavailable(f"{file.name} has just been removed as garbage: send the version again") from error
+
+
+def copied_bytes(store: ArtifactStore, files: Iterable[Received], folder: Path) -> int:
+    """How many bytes `bring` will write below `folder`: those that no link brings there. Blocking."""
+    device = folder.stat().st_dev
+    total = 0
+    for file in files:
+        try:
+            stored = store.path_of(blob_key(file.sha256))
+            linked = stored is not None and stored.stat().st_dev == device
+        except (NotFound, FileNotFoundError):  # collected meanwhile: `bring` says so
+            linked = True
+        total += 0 if linked else file.size
+    return total
 
 
 def _bring(store: ArtifactStore, file: Received) -> None:

@@ -21,6 +21,7 @@ from services.kernel.auth import Principal
 from services.kernel.errors import Unavailable
 from services.registry.arrivals.blobs import NamedBlob, bring, within_reach
 from services.registry.arrivals.incoming import Received
+from services.registry.arrivals.room import Room
 from services.registry.model import parse_version
 from services.registry.settings import RegistrySettings
 from services.registry.tables import condemned
@@ -404,3 +405,40 @@ class TestRepair:
         body = tar({"model.onnx": GRAPH}, changes="a test's")
         assert (await send_tar(registry, body)).status_code == 200
         assert (await registry.client.post(path)).json()["state"] == "ok"
+
+
+class TestRoom:
+    """What registrations in progress hold on the registry's disk is bounded, whatever the way."""
+
+    async def test_who_finds_no_room_comes_again(self, registry: Registry) -> None:
+        """Others hold all but a few bytes: bodies are refused, and so is what would be fetched from S3."""
+        room: Room = registry.service.state["parts"].room
+        await put(registry, GRAPH)
+        made = await registry.register("other", classifier(1))
+        exported = await registry.client.get(f"/mlops/models/other/{made.json()['version']}/export")
+        headers = {"Content-Type": "application/x-tar"}
+        with room.share() as others:
+            others.take(room.max_bytes - 100)
+            answers = [
+                await registry.register("m"),
+                await send_tar(registry, tar({"model.onnx": GRAPH})),
+                await registry.client.post("/mlops/models/import", content=exported.content, headers=headers),
+            ]
+            for answer in answers:
+                assert (answer.status_code, answer.json()["code"]) == (503, "overloaded"), answer.text
+                assert "TRIMTAB_REGISTRY_STAGING_BYTES" in answer.json()["detail"]
+                assert "retry-after" in answer.headers
+            by_digest = await register(registry, {"model.onnx": GRAPH})
+            is_linked = registry.store.path_of(blob_key(sha256(GRAPH))) is not None
+            assert by_digest.status_code == (201 if is_linked else 503), by_digest.text
+            assert room.taken == room.max_bytes - 100, "whoever was refused gave back what it held"
+        assert room.taken == 0
+        assert (await registry.register("m", classifier(2))).status_code == 201
+        assert room.taken == 0
+
+    async def test_a_version_that_no_room_would_hold(self, registry: Registry) -> None:
+        room: Room = registry.service.state["parts"].room
+        room.max_bytes = 100
+        answer = await registry.register("m")
+        assert (answer.status_code, "TRIMTAB_REGISTRY_STAGING_BYTES" in answer.json()["detail"]) == (413, True)
+        assert room.taken == 0
