@@ -225,7 +225,12 @@ SAMPLES: tuple[Message, ...] = (
         model_id=MODEL, version="1.0.20260601", artifact=f"models/{MODEL}/{DIGEST}", size_bytes=41_000, actor="ann"
     ),
     events.SignerChanged(
-        signer="release", key_sha256=DIGEST, trusted=False, reason="the laptop was stolen", actor="ann"
+        model_id="*",
+        signer="release",
+        key_sha256=DIGEST,
+        trusted=False,
+        reason="the laptop was stolen",
+        actor="ann",
     ),
     events.DeploymentWanted(
         model_id=MODEL,
