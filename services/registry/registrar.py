@@ -83,9 +83,9 @@ class Registrar:
             return
         except TrimtabError as error:
             refusal = error.detail
-            REFUSALS.inc()
-            log.error("artifact_refused", job_id=message.job_id, artifact=message.artifact, error=refusal)
-            await self._work.run(lambda uow: _refuse(uow, row.seq, message, refusal), cause=cause)
+            if await self._work.run(lambda uow: _refuse(uow, row.seq, message, refusal), cause=cause):
+                REFUSALS.inc()
+                log.error("artifact_refused", job_id=message.job_id, artifact=message.artifact, error=refusal)
             return
         log.info("version_registered", model_id=message.model_id, version=version, job_id=message.job_id)
 
@@ -172,8 +172,12 @@ def _tell_changes(uow: UnitOfWork, manifest: Manifest, version: str) -> None:
     annotate(uow, manifest.model_id, version, changes=text, actor=ACTOR)
 
 
-def _refuse(uow: UnitOfWork, seq: int, message: JobSucceeded, error: str) -> None:
-    uow.connection.execute(registrations.update().where(registrations.c.seq == seq).values(state=REFUSED, error=error))
+def _refuse(uow: UnitOfWork, seq: int, message: JobSucceeded, error: str) -> bool:
+    """Refuse what waits still; False when another registry has settled it meanwhile."""
+    waits = (registrations.c.seq == seq) & (registrations.c.state == PENDING)
+    refused = uow.connection.execute(registrations.update().where(waits).values(state=REFUSED, error=error))
+    if not refused.rowcount:
+        return False
     audit.record(uow, ACTOR, "model.refused", message.model_id, job_id=message.job_id, error=error)
     uow.publish(
         Alert(
@@ -186,3 +190,4 @@ def _refuse(uow: UnitOfWork, seq: int, message: JobSucceeded, error: str) -> Non
             cause=message.artifact,
         )
     )
+    return True

@@ -150,3 +150,19 @@ async def test_an_artifact_that_is_being_removed_is_waited_for(
         return None if state == "pending" else str(state)
 
     assert await until(ended, 60, "the registration") == "done"
+
+
+async def test_what_another_registry_has_settled_is_not_refused(registry: Registry, tmp_path: Path) -> None:
+    """This one had begun with it too, and found its files gone."""
+    db = registry.service.db
+    message = await asyncio.to_thread(left, registry, tmp_path / "job", "job-1", {})
+    await registry.service.work.run(lambda uow: on_job_succeeded(message, uow))
+    begun = await db.read(lambda connection: connection.execute(sa.select(registrations)).one())
+    registry.store.delete(f"{message.artifact}/manifest.json")
+    settled = {"state": "done", "version": "1.0.20260101"}
+    await db.write(lambda connection: connection.execute(registrations.update().values(settled)))
+    late = Registrar(db, registry.service.work, registry.store, tmp_path / "staging", Inspector(db, Limits(), 2))
+    await late._one(begun)
+    row = await db.read(lambda connection: connection.execute(sa.select(registrations)).one())
+    assert (row.state, row.version, row.error) == ("done", "1.0.20260101", None)
+    assert await registry.events(Alert) == []
