@@ -15,6 +15,7 @@ Cells and bins are half open to the left: cell i holds `grid[i-1] < x <= grid[i]
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from itertools import pairwise
@@ -24,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, NonNegativeInt, model_validator
 
 from schemas.base import Document
 from schemas.features import DType, Feature, Signature
@@ -72,16 +73,16 @@ class FeatureBaseline(Document):
     summary: Literal["mean", "std", "min", "max"] | None = None
     missing_value: str | float | None = None
     rows: int = Field(ge=0)
-    counts: tuple[int, ...]
-    edges: tuple[float, ...] | None = None
-    values: tuple[float, ...] | None = None
+    counts: tuple[NonNegativeInt, ...]
+    edges: tuple[FiniteFloat, ...] | None = None
+    values: tuple[FiniteFloat, ...] | None = None
     categories: tuple[str, ...] | None = None
-    grid: tuple[float, ...] = ()
-    grid_counts: tuple[int, ...] = ()
-    mean: float | None = None
-    std: float | None = None
-    minimum: float | None = None
-    maximum: float | None = None
+    grid: tuple[FiniteFloat, ...] = ()
+    grid_counts: tuple[NonNegativeInt, ...] = ()
+    mean: FiniteFloat | None = None
+    std: FiniteFloat | None = None
+    minimum: FiniteFloat | None = None
+    maximum: FiniteFloat | None = None
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
@@ -114,7 +115,7 @@ class Baseline(Document):
 
     rows: int = Field(ge=0)
     features: tuple[FeatureBaseline, ...]
-    metrics: dict[str, float] = {}
+    metrics: dict[str, FiniteFloat] = {}
     metrics_rows: int = 0
 
     @model_validator(mode="after")
@@ -189,6 +190,7 @@ def build_baseline(
         features.append(
             _numeric(name, SCORE, DType.FLOAT32, as_numbers(scores, DType.FLOAT32), computed=SCORE_RESOLUTION)
         )
+    measured = {name: value for name, value in measured.items() if math.isfinite(value)}
     return Baseline(rows=rows, features=tuple(features), metrics=measured, metrics_rows=metrics_rows or 0)
 
 
@@ -303,11 +305,16 @@ def _numeric(
         values=None if values is None else tuple(values.tolist()),
         grid=tuple(grid.tolist()),
         grid_counts=(*cells.tolist(), missing),
-        mean=float(finite.mean(dtype=np.float64)) if len(finite) else None,
-        std=float(finite.std(dtype=np.float64)) if len(finite) else None,
+        mean=_computed(finite.mean(dtype=np.float64)) if len(finite) else None,
+        std=_computed(finite.std(dtype=np.float64)) if len(finite) else None,
         minimum=float(finite[0]) if len(finite) else None,
         maximum=float(finite[-1]) if len(finite) else None,
     )
+
+
+def _computed(number: Any) -> float | None:
+    """A number, or None when it is beyond what a float64 holds."""
+    return float(number) if np.isfinite(number) else None
 
 
 def _apart(edges: npt.NDArray[Any], resolution: float) -> npt.NDArray[Any]:

@@ -8,6 +8,7 @@ load.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Self
@@ -85,15 +86,27 @@ class Manifest(Document):
 
     @classmethod
     def read(cls, data: bytes) -> Self:
-        """Parse `manifest.json` and check its content digest against its own file list. Raises `BadManifest`."""
+        """Parse `manifest.json` and check its numbers, and its content digest against its own file list.
+
+        Raises `BadManifest`.
+        """
         try:
             manifest = cls.model_validate_json(data)
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise BadManifest(f"the manifest is not valid: {problems}") from error
+        json.loads(data, parse_float=_finite, parse_constant=_finite)
         if content_digest(manifest.files) != manifest.content_digest:
             raise BadManifest("the manifest's content digest does not fit its list of model files")
         return manifest
+
+
+def _finite(text: str) -> float:
+    """A number of a manifest; not `1e999`, which is read as infinity, and can be told in no answer."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise BadManifest(f"the manifest holds {text[:40]}, which is no number that JSON can tell again")
+    return number
 
 
 def content_digest(files: Iterable[ManifestFile]) -> str:

@@ -16,6 +16,8 @@ from services.kernel.storage.keys import checked_key
 BLOCK = 512
 MAX_PAX_BYTES = 64 << 10
 """Largest extended header of one member."""
+MAX_SIZE_DIGITS = 19
+"""Of a size in an extended header: what 64 bits hold."""
 
 _FILES = (b"0", b"\0")
 _FOLDER = b"5"
@@ -121,9 +123,10 @@ class TarReader:
             return
         name = self._pax.get("path") or _name(block)
         if "size" in self._pax:
-            if not self._pax["size"].isdecimal():
-                raise InvalidInput(f"the size of {name[:200]!r} is not a number")
-            size = int(self._pax["size"])
+            digits = self._pax["size"]
+            if not (digits.isascii() and digits.isdecimal() and len(digits) <= MAX_SIZE_DIGITS):
+                raise InvalidInput(f"the size of {name[:200]!r} is no number of at most {MAX_SIZE_DIGITS} digits")
+            size = int(digits)
         self._pax = {}
         if kind in _FILES:
             self._begin_file(name, size)

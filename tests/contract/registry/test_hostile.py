@@ -3,6 +3,7 @@
 import base64
 import bz2
 import gzip
+import hashlib
 import io
 import json
 import lzma
@@ -20,6 +21,7 @@ from services.kernel.errors import InvalidInput
 from services.registry.untrusted import inspections
 from tests import keras_archives
 from tests.contract.registry.conftest import Registry
+from tests.contract.registry.test_archives import Members, consistent, exported, imported, members_of, tar_of
 from tests.graphs import classifier, one_op
 
 NUL = "a\0b"
@@ -95,6 +97,31 @@ async def test_odd_but_honest_requests(registry: Registry) -> None:
 async def test_metadata_that_no_database_keeps(registry: Registry) -> None:
     for metadata in ({"model_name": NUL}, {"model_type": NUL}, {"model_type": "x" * 200}):
         assert (await registry.register("m", None, None, None, **metadata)).status_code == 422
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity"])
+async def test_a_record_of_another_registry_with_a_number_beyond_json(registry: Registry, number: str) -> None:
+    """Every answer that holds it would be a 500."""
+    version = (await registry.register(hyperparameters={"rate": 0.25, "sizes": [1, 2]})).json()["version"]
+    data = await exported(registry, version)
+    for old in (b'"rate": 0.25', b'"sizes": [1, 2]'):
+        members = consistent(members_of(data), manifest={"model_id": "other"})
+        new = old[: old.index(b":")] + b": " + number.encode()
+        answer = await imported(registry, tar_of(changed(members, old, new)))
+        assert answer.status_code == 422, answer.text
+        assert "no number that JSON can tell again" in answer.json()["detail"]
+    assert (await imported(registry, tar_of(consistent(members_of(data), manifest={"model_id": "other"})))).is_success
+
+
+def changed(members: Members, old: bytes, new: bytes) -> Members:
+    """An archive with other words in its manifest, and the digest of these in its record."""
+    found = dict(members)
+    assert old in found["model/manifest.json"]
+    found["model/manifest.json"] = found["model/manifest.json"].replace(old, new)
+    record = json.loads(found["record.json"])
+    record["manifest_digest"] = hashlib.sha256(found["model/manifest.json"]).hexdigest()
+    found["record.json"] = json.dumps(record).encode()
+    return list(found.items())
 
 
 async def test_text_that_every_database_keeps(registry: Registry) -> None:

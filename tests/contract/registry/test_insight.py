@@ -65,6 +65,24 @@ def _baseline() -> Baseline:
     return Baseline(rows=4, features=(feature,))
 
 
+async def test_a_baseline_with_figures_beyond_json_is_none(registry: Registry) -> None:
+    """It registers, as any JSON does; cards and comparisons do without it."""
+    feature = {"name": "x", "column": "x:x", "kind": "number", "dtype": "float64", "rows": 0, "counts": [0] * 2}
+    feature |= {"edges": [], "gridCounts": [0, 0], "mean": "MEAN", "std": 1.0}
+    text = json.dumps({"rows": 0, "features": [feature]})
+    assert Baseline.model_validate_json(text.replace('"MEAN"', "1")).features[0].mean == 1
+    found = []
+    for seed, mean in enumerate(("1e999", "-1e999")):
+        data = text.replace('"MEAN"', mean).encode()
+        answer = await registry.register(graph=classifier(seed), files={"baseline.json": data})
+        assert answer.status_code == 201, answer.text
+        found.append(answer.json()["version"])
+    for version in found:
+        assert (await get(registry, f"{version}/card", format="json"))["data"]["features"] == []
+        assert (await registry.client.get(f"/mlops/models/{MODEL}/{version}/card")).status_code == 200
+    assert (await get(registry, "compare", a=found[0], b=found[1]))["baseline"] == []
+
+
 async def get(registry: Registry, path: str, **query: str) -> Any:
     """The JSON at a path of the model."""
     answer = await registry.client.get(f"/mlops/models/{MODEL}/{path}", params=query)

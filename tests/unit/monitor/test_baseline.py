@@ -1,10 +1,12 @@
 """What goes into a baseline, and how it is binned."""
 
+import json
 import math
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from schemas.baseline import MAX_ELEMENTS, TOP_CATEGORIES, Baseline, Kind, build_baseline
 from schemas.baseline_sample import read_baseline_sample, write_baseline_sample
@@ -28,6 +30,41 @@ def test_numbers_get_deciles_that_hold_a_tenth_each() -> None:
     assert sum(feature.grid_counts) == 10_000
     assert len(feature.grid) >= 256
     assert feature.std == pytest.approx(values.std())
+
+
+@pytest.mark.parametrize("figure", ["mean", "std", "minimum", "maximum"])
+def test_figures_are_numbers_that_json_has(figure: str) -> None:
+    made = of(Feature(name="x", dtype=DType.FLOAT64), [1.0, 2.0, 4.0]).to_bytes()
+    document = json.loads(made)
+    document["features"][0][figure] = "SIGN"
+    for sign in ("1e999", "-1e999", "NaN"):
+        with pytest.raises(ValidationError, match="finite number"):
+            Baseline.model_validate_json(json.dumps(document).replace('"SIGN"', sign))
+    document["features"][0][figure] = 1e308
+    assert Baseline.model_validate_json(json.dumps(document)).features[0].rows == 3
+
+
+def test_counts_are_not_negative() -> None:
+    document = json.loads(of(Feature(name="x", dtype=DType.BOOL), [True, False]).to_bytes())
+    document["features"][0]["counts"] = [-(10**400), 2, 10**400]
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        Baseline.model_validate_json(json.dumps(document))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_values_beyond_what_can_be_added_up_have_no_mean() -> None:
+    baseline = of(Feature(name="x", dtype=DType.FLOAT64), [1.5e308, 1.6e308, 1.7e308, 1.0])
+    feature = baseline.feature("x")
+    assert (feature.mean, feature.std, feature.maximum) == (None, None, 1.7e308)
+    assert Baseline.model_validate_json(baseline.to_bytes()) == baseline
+
+
+def test_a_metric_that_is_no_number_is_left_out() -> None:
+    signature = Signature(inputs=(Feature(name="x", dtype=DType.FLOAT64),), outputs=VALUE)
+    metrics = {"loss": math.nan, "auc": math.inf, "f1": 0.5}
+    baseline = build_baseline({"x": [1.0, 2.0]}, signature, metrics=metrics)
+    assert baseline.metrics == {"f1": 0.5}
+    assert Baseline.model_validate_json(baseline.to_bytes()) == baseline
 
 
 def test_tied_deciles_are_merged_and_an_atom_has_a_cell_of_its_own() -> None:
