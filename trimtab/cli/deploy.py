@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trimtab.cli.options import ApiKey, AsJson, Url, connected, single, split_reference
-from trimtab.cli.output import facts, show, when
+from trimtab.cli.output import facts, show, table, when
+from trimtab.errors import Unfinished
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +21,10 @@ def deploy(
     shadow: Annotated[str | None, typer.Option(help="A version that answers beside, unseen.")] = None,
     fallback: Annotated[str | None, typer.Option(help="A version that answers when the other fails.")] = None,
     reason: Annotated[str, typer.Option(help="Why; kept with the deployment.")] = "",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when every replica serves it; status 1 if one can't, or too late.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="With --wait: seconds to wait.", min=0)] = 60.0,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
@@ -28,6 +33,13 @@ def deploy(
     model_id, version = split_reference(reference)
     with connected(url, api_key) as client:
         found = client.deploy(model_id, version, canary=canary, shadow=shadow, fallback=fallback, reason=reason or None)
+        try:
+            if wait:
+                found = client.wait_deployed(model_id, timeout_seconds=timeout)
+        except Unfinished:
+            late = client.deployment(model_id)
+            show(late, as_json, lambda console: draw_deployment(console, late))
+            raise
     show(found, as_json, lambda console: draw_deployment(console, found))
 
 
@@ -46,3 +58,12 @@ def draw_deployment(console: "Console", deployment: dict[str, Any]) -> None:
             ("reason", deployment.get("reason")),
         ],
     )
+    rows = [_replica(replica) for replica in deployment.get("replicas", ())]
+    if rows:
+        table(console, ("replica", "state", "revision", "versions", "why"), rows)
+
+
+def _replica(replica: dict[str, Any]) -> tuple[Any, ...]:
+    versions = [f"{version['version']} {version['state']}" for version in replica["versions"]]
+    reasons = [f"{version['version']}: {version['detail']}" for version in replica["versions"] if version.get("detail")]
+    return replica["replica"], replica["state"], replica.get("revision"), versions, "; ".join(reasons)

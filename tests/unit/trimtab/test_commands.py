@@ -84,6 +84,49 @@ def test_deploy_sends_what_was_asked(installation: Installation) -> None:
     assert installation.asked[0].document == sent
 
 
+REPLICA = {"replica": "serving-1", "url": "http://r", "state": "converged", "revision": 2, "at": "2026-01-31T12:00:00Z"}
+
+
+def _deployment(**replica: Any) -> dict[str, Any]:
+    known = {**REPLICA, "versions": [{"version": "1.1.0", "state": "ready", "detail": ""}], **replica}
+    route = {"name": "main", "version": "1.1.0", "weight": 100}
+    wanted = {"model_id": "m", "routes": [route], "revision": 2, "since": None}
+    return {**wanted, "converged": known["state"] == "converged", "replicas": [known]}
+
+
+def test_deploy_waits_and_shows_the_replicas(installation: Installation) -> None:
+    installation.answer("POST", "/mlops/deploy", {**_deployment(), "replicas": []}, 202)
+    installation.answer("GET", "/mlops/deployments/m", _deployment())
+    done = _run("deploy", "m:1.1.0", "--wait", url=installation.url)
+    assert done.exit_code == 0
+    assert [line.split() for line in done.stdout.splitlines() if "serving-1" in line] == [
+        ["serving-1", "converged", "2", "1.1.0", "ready", "-"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("replica", "timeout", "sentence"),
+    [
+        ({"versions": [{"version": "1.1.0", "state": "failed", "detail": "no memory"}]}, "60", "can't load m 1.1.0"),
+        ({"versions": []}, "0", "revision 2 of m is not served after 0 s"),
+    ],
+)
+def test_a_deployment_that_fails_is_shown_with_its_reason(
+    installation: Installation, replica: dict[str, Any], timeout: str, sentence: str
+) -> None:
+    state = "failed" if replica["versions"] else "behind"
+    late = _deployment(state=state, revision=1, **replica)
+    installation.answer("POST", "/mlops/deploy", late, 202)
+    installation.answer("GET", "/mlops/deployments/m", late)
+    command = [sys.executable, "-m", "trimtab", "deploy", "m", "--wait", "--timeout", timeout, "--url"]
+    done = subprocess.run([*command, installation.url], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    shown = next(line.split() for line in done.stdout.splitlines() if "serving-1" in line)
+    assert shown[1:3] == [state, "1"]
+    assert ("1.1.0: no memory" in done.stdout) is bool(replica["versions"])
+
+
 def test_a_job_of_yaml_is_sent_with_paths_beside_the_file(installation: Installation, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("a,label\n1,x\n")
     job = tmp_path / "job.yaml"
