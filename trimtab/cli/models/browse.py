@@ -63,8 +63,8 @@ def show_model(
             show(found, as_json, lambda console: draw_version(console, found))
             return
         found = client.model(model_id)
-    rows = [_version_row(version) for version in found["versions"]]
-    headings = ("version", "stage", "aliases", "metrics", "registered")
+    rows = [_version_row(version, found.get("deployment") or {}) for version in found["versions"]]
+    headings = ("version", "stage", "serves", "aliases", "metrics", "registered")
     show(found, as_json, lambda console: table(console, headings, rows))
 
 
@@ -96,9 +96,15 @@ def _brief(version: dict[str, Any]) -> str:
     return f"{version['version']} ({version['stage']})"
 
 
-def _version_row(version: dict[str, Any]) -> tuple[Any, ...]:
+def _version_row(version: dict[str, Any], deployment: dict[str, Any]) -> tuple[Any, ...]:
+    routes = [route for route in deployment.get("routes", ()) if route["version"] == version["version"]]
+    serves = [f"{route['weight']:g} %" for route in routes]
+    serves += [
+        role for role in ("shadow", "fallback") if (deployment.get(role) or {}).get("version") == version["version"]
+    ]
     names = [f"@{alias}" for alias in version.get("aliases") or ()]
-    return (version["version"], version["stage"], names, _leading(version["metrics"]), when(version["registered_at"]))
+    measured, registered_at = _leading(version["metrics"]), when(version["registered_at"])
+    return (version["version"], version["stage"], ", ".join(serves), names, measured, registered_at)
 
 
 def _leading(metrics: dict[str, float]) -> str:
