@@ -17,10 +17,10 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from schemas.features import Signature
 from schemas.manifest import (
@@ -35,7 +35,9 @@ from schemas.manifest import (
 from services.kernel.content import check_content
 from services.kernel.errors import IntegrityFailed, InvalidInput, NotFound, TooLarge, Unavailable
 from services.kernel.storage.keys import checked_key
-from services.kernel.storage.store import ArtifactStore
+from services.kernel.storage.store import ArtifactStore, StoredObject
+
+_Found = TypeVar("_Found")
 
 MAX_FILES = 1_000
 """Files of one version."""
@@ -206,9 +208,18 @@ def read_file(store: ArtifactStore, prefix: str, file: ManifestFile, max_bytes: 
 
 def open_file(store: ArtifactStore, prefix: str, file: ManifestFile) -> BinaryIO:
     """A sequential reader of one file of the version under `prefix`, unverified. Raises `IntegrityFailed`: gone."""
+    return _wherever(store.open, prefix, file)
+
+
+def stat_file(store: ArtifactStore, prefix: str, file: ManifestFile) -> StoredObject:
+    """What the store says of one file of the version under `prefix`. Raises `IntegrityFailed`: gone."""
+    return _wherever(store.stat, prefix, file)
+
+
+def _wherever(read: Callable[[str], _Found], prefix: str, file: ManifestFile) -> _Found:
     for key in (blob_key(file.sha256), f"{prefix}/{file.path}"):
         try:
-            return store.open(key)
+            return read(key)
         except NotFound:
             continue
     raise IntegrityFailed(f"{prefix}/{file.path} is in the manifest and not in the store")

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 
 import httpx
 from fastapi import Request
-from fastapi.responses import RedirectResponse, Response, StreamingResponse
+from fastapi.responses import RedirectResponse, Response
 
 from services.kernel.errors import Unavailable
+from services.kernel.http.streams import Stream
 from services.kernel.settings import SERVICES
 from services.kernel.telemetry import get_logger
 from services.serving.routes import is_upload, owner_of
@@ -32,6 +33,12 @@ class OwnerDown(Unavailable):
     """The service that owns the path does not answer."""
 
     code = "service-down"
+
+
+class AnswerCut(Unavailable):
+    """The service that owns the path ended its answer too early."""
+
+    code = "answer-cut"
 
 
 class Gateway:
@@ -79,7 +86,7 @@ class Gateway:
         body = _body(answer, service)
         if answer.headers.get("content-type", "").startswith("text/event-stream"):
             body = self._until_stopping(body)
-        response = StreamingResponse(body, status_code=answer.status_code)
+        response = Stream(body, status_code=answer.status_code)
         response.raw_headers = _passed_on(answer.headers.raw)
         return response
 
@@ -139,7 +146,6 @@ async def _body(answer: httpx.Response, service: str) -> AsyncIterator[bytes]:
         async for chunk in answer.aiter_raw():
             yield chunk
     except httpx.TransportError as error:
-        log.warning("answer_cut", owner=service, error=repr(error))
-        raise
+        raise AnswerCut(f"the answer of {service} broke off: {error!r}") from error
     finally:
         await answer.aclose()

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 
 from schemas.base import Document, Name, Version
 from schemas.events import Scope, Stage
@@ -13,6 +13,7 @@ from services.kernel.artifacts import fetch_manifest
 from services.kernel.content import check_content
 from services.kernel.errors import UnsupportedMedia
 from services.kernel.http.api import Reader, Writer
+from services.kernel.http.streams import Stream
 from services.kernel.uow import UnitOfWork
 from services.registry.api.bodies import disk_errors, staging
 from services.registry.api.parts import IdempotencyKey, Parts, PartsOf, VersionRef
@@ -52,11 +53,12 @@ class Imported(Document):
 @router.get(
     "/mlops/models/{model_id}/{version}/export",
     summary="A version as one archive",
-    response_class=StreamingResponse,
+    response_class=Stream,
     responses={200: {"content": {MEDIA_TYPE: {}}, "description": "record.json, the folder model/, signatures."}},
 )
-async def export_version(model_id: Name, version: VersionRef, parts: PartsOf, _: Reader) -> StreamingResponse:
-    """A tar archive that another registry imports. A file that was damaged breaks the answer off before its end."""
+async def export_version(model_id: Name, version: VersionRef, parts: PartsOf, _: Reader) -> Stream:
+    """A tar archive that another registry imports. 422 `integrity-failed` when a file is gone; one that was
+    damaged within breaks the answer off before its end."""
 
     def read(connection: sa.Connection) -> Any:
         return transfer.departing(connection, model_id, version)
@@ -65,7 +67,8 @@ async def export_version(model_id: Name, version: VersionRef, parts: PartsOf, _:
     manifest, data = await asyncio.to_thread(fetch_manifest, parts.store, row.artifact, row.manifest_digest)
     outgoing = Outgoing(record, manifest, data, row.artifact, signatures)
     name = f"{model_id}-{row.version}.tar"
-    return StreamingResponse(
+    await asyncio.to_thread(outgoing.check, parts.store)
+    return Stream(
         outgoing.blocks(parts.store),
         media_type=MEDIA_TYPE,
         headers={

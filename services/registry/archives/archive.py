@@ -26,7 +26,7 @@ from pydantic import Field
 from schemas.base import Document, Name, UtcTime, Version
 from schemas.events import Stage
 from schemas.manifest import MANIFEST_NAME, Manifest, ManifestFile
-from services.kernel.artifacts import open_file
+from services.kernel.artifacts import open_file, stat_file
 from services.kernel.errors import IntegrityFailed
 from services.kernel.storage import ArtifactStore
 from services.registry.labels import Tags, Text
@@ -108,6 +108,12 @@ class Outgoing:
         heads = sum(len(self._header(name, size)) + _padded(size) for name, size in self._members())
         return heads + 2 * tarfile.BLOCKSIZE
 
+    def check(self, store: ArtifactStore) -> None:
+        """Raise `IntegrityFailed` unless every file is in the store with its size. Blocking; reads no bytes."""
+        for file in self.manifest.files:
+            if stat_file(store, self.artifact, file).size != file.size:
+                raise IntegrityFailed(_damaged(self.artifact, file))
+
     def blocks(self, store: ArtifactStore) -> Iterator[bytes]:
         """The archive, block by block. Blocking. Raises `IntegrityFailed` when a stored file is not what it was."""
         parts = {RECORD_NAME: self._record_bytes, MODEL_FOLDER + MANIFEST_NAME: self.manifest_bytes}
@@ -149,6 +155,10 @@ def _padded(size: int) -> int:
     return size + -size % tarfile.BLOCKSIZE
 
 
+def _damaged(artifact: str, file: ManifestFile) -> str:
+    return f"{artifact}/{file.path} is not what it was: `trimtab models verify` says more"
+
+
 def _verified(store: ArtifactStore, artifact: str, file: ManifestFile) -> Iterator[bytes]:
     """A stored file's bytes; the last ones only when all of them have the digest."""
     digest, left, held = hashlib.sha256(), file.size, b""
@@ -160,6 +170,6 @@ def _verified(store: ArtifactStore, artifact: str, file: ManifestFile) -> Iterat
                 yield held
             held = block
         if left or source.read(1) or digest.hexdigest() != file.sha256:
-            raise IntegrityFailed(f"{artifact}/{file.path} is not what it was: `trimtab models verify` says more")
+            raise IntegrityFailed(_damaged(artifact, file))
     if held:
         yield held
