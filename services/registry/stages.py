@@ -22,15 +22,25 @@ from services.registry.tables import stage_moves, versions
 from services.registry.versions import find_version, production_version
 
 
+MAX_PAST = 4_000
+"""Characters of unmet gates in the comment of a move."""
+
+
 @dataclass(frozen=True)
 class Moved:
-    """What a move did: which version, where it came from, which one it replaced, the deployment that it caused."""
+    """What a move did: which version, where it came from, which one it replaced, the deployment that it caused.
+
+    `past` are the gates that a rollback went past, in words; `deployed_versions` get the traffic now, where the version
+    in production gets none of it.
+    """
 
     version: str
     from_stage: Stage
     to_stage: Stage
     replaced_version: str | None = None
     deployment_revision: int | None = None
+    past: tuple[str, ...] = ()
+    deployed_versions: tuple[str, ...] = ()
 
 
 def move(
@@ -47,11 +57,12 @@ def move(
 
     Raises `NotFound`, `Conflict` for a move that is not legal, and `GatesUnmet` for one that the model's policy does
     not allow yet. A version that was in production before returns there past every gate: a rollback must not wait for
-    anybody. Those that were unmet are in the audit trail.
+    anybody. Those that were unmet are in the answer, in the history's comment and in the audit trail.
 
     What was in production before is archived by the same decision, or returns to staging if the policy says so or an
     alias names it. A version that shares the traffic with another (a canary) gets all of it when it is promoted to
-    production. A version that is deployed, or named by an alias, is not archived.
+    production. A version that is deployed, or named by an alias, is not archived by
+    a move of its own; one that another replaces is, and keeps its traffic until somebody deploys.
     """
     connection = uow.connection
     if changes is not None:
@@ -63,6 +74,7 @@ def move(
     with enforced():
         check_move(version, origin, target, was_in_production=returns)
     past: dict[str, Any] = {}
+    missing: list[str] = []
     if target is Stage.ARCHIVED:
         _refuse_deployed(connection, model_id, version)
         _refuse_aliased(connection, model_id, version)
@@ -79,7 +91,7 @@ def move(
     if replaced is not None:
         stage, why = _after_production(connection, model_id, replaced)
         _set_stage(uow, model_id, replaced, Stage.PRODUCTION, stage, actor, f"replaced by {version}{why}", None)
-    _set_stage(uow, model_id, version, origin, target, actor, comment, replaced)
+    _set_stage(uow, model_id, version, origin, target, actor, _with_past(comment, missing), replaced)
     audit.record(
         uow,
         actor,
@@ -108,7 +120,8 @@ def move(
         revision=revision,
     )
     deployed = deployments.end_canary(uow, model_id, version, actor) if target is Stage.PRODUCTION else None
-    return Moved(version, origin, target, replaced, deployed)
+    others = _deployed_instead(connection, model_id, version) if target is Stage.PRODUCTION else ()
+    return Moved(version, origin, target, replaced, deployed, tuple(missing), others)
 
 
 def history(
@@ -147,6 +160,21 @@ def _was_in_production(connection: sa.Connection, model_id: str, version: str) -
         stage_moves.c.to_stage == Stage.PRODUCTION.value,
     )
     return connection.execute(query.limit(1)).first() is not None
+
+
+def _with_past(comment: str, missing: Sequence[str]) -> str:
+    """The comment of a move, and what a rollback went past."""
+    if not missing:
+        return comment
+    past = f"past {'; '.join(missing)}"[:MAX_PAST]
+    return f"{comment}; {past}" if comment else past
+
+
+def _deployed_instead(connection: sa.Connection, model_id: str, version: str) -> tuple[str, ...]:
+    """The versions that get the model's traffic now, if `version` gets none of it."""
+    wanted = deployments.current(connection, model_id)
+    found = [route.version for route in wanted.routes] if wanted is not None else []
+    return () if version in found else tuple(dict.fromkeys(found))
 
 
 def _refuse_deployed(connection: sa.Connection, model_id: str, version: str) -> None:

@@ -233,6 +233,8 @@ async def _moved(
             stage=moved.to_stage,
             replaced_version=moved.replaced_version,
             deployment_revision=moved.deployment_revision,
+            past=moved.past,
+            deployed_versions=moved.deployed_versions,
         )
 
     request = [model_id, version, stage.value, comment, *([] if changes is None else [changes])]

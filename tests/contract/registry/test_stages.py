@@ -24,6 +24,8 @@ async def test_the_way_to_production(registry: Registry) -> None:
         "stage": "staging",
         "replaced_version": None,
         "deployment_revision": None,
+        "past": [],
+        "deployed_versions": [],
     }
     assert (production.json()["from_stage"], production.json()["stage"]) == ("staging", "production")
     events = await registry.events(ModelPromoted)
@@ -45,6 +47,27 @@ async def test_promotion_replaces_what_was_in_production(registry: Registry) -> 
     assert model["production_version"] == second
     back = await registry.promote(first, "production")
     assert (back.status_code, back.json()["from_stage"], back.json()["replaced_version"]) == (200, "archived", second)
+
+
+async def test_a_rollback_says_what_it_goes_past(registry: Registry) -> None:
+    first = await registry.version(0, "staging", "production")
+    await registry.version(1, "staging", "production")
+    path = f"/mlops/models/threat-classifier/{first}"
+    said = {"stage": "production", "decision": "reject", "comment": "it was wrong"}
+    assert (await registry.client.post(f"{path}/approvals", json=said)).status_code == 201
+    back = await registry.promote(first, "production")
+    (past,) = back.json()["past"]
+    assert "rejected by anyone (it was wrong)" in past
+    newest = (await registry.client.get(f"{path}/history")).json()["history"][0]
+    assert newest["comment"] == f"to production; past {past}"
+
+
+async def test_a_promotion_says_which_other_version_has_the_traffic(registry: Registry) -> None:
+    first = await registry.version(0, "staging", "production")
+    assert (await registry.deploy()).status_code < 300
+    second = await registry.version(1, "staging")
+    assert (await registry.promote(second, "production")).json()["deployed_versions"] == [first]
+    assert (await registry.promote(first, "production")).json()["deployed_versions"] == []
 
 
 @pytest.mark.parametrize(
