@@ -1,6 +1,5 @@
 """A model's compliance, for an auditor: the checklist, what is in production, and who vouched for it."""
 
-import re
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -26,6 +25,7 @@ from services.registry.governance.facts import facts_of
 from services.registry.governance.gates import gates_of
 from services.registry.governance.policies import effective
 from services.registry.governance.policy import StagePolicy
+from services.registry.insight.escaping import inline, line
 from services.registry.versions import find_model, find_version, production_version
 
 
@@ -43,7 +43,7 @@ class InProduction(Document):
 
 
 class ComplianceReport(Document):
-    """The whole report. `compliant`: no control is open or expired."""
+    """The whole report. `compliant`: there are controls, and none is open or expired."""
 
     model_id: Name
     model_name: str
@@ -64,7 +64,7 @@ def report_of(connection: sa.Connection, model_id: str, now: datetime) -> Compli
         model_id=model_id,
         model_name=model.name,
         at=now,
-        compliant=all(entry.counts_as is not ControlState.OPEN for entry in entries),
+        compliant=bool(entries) and all(entry.counts_as is not ControlState.OPEN for entry in entries),
         controls=entries,
         policy=policy_document(model_id, kept),
         production=_in_production(connection, model_id, version, kept.policy.production, now) if version else None,
@@ -77,7 +77,7 @@ def markdown_of(report: ComplianceReport) -> str:
     if not report.controls:
         verdict = "the checklist is empty"
     lines = [
-        f"# Compliance of {_plain(report.model_name or report.model_id)}",
+        f"# Compliance of {inline(report.model_name or report.model_id)}",
         "",
         f"Model `{report.model_id}`, as of {report.at:%Y-%m-%d %H:%M:%S} UTC: **{verdict}**.",
         "",
@@ -118,35 +118,30 @@ def _production_lines(production: InProduction | None) -> list[str]:
         return ["No version is in production."]
     lines = [
         f"- version `{production.version}` since {production.since:%Y-%m-%d %H:%M:%S} UTC",
-        f"- registered by {_plain(production.registered_by)}, manifest SHA-256 `{production.manifest_digest}`",
-        f"- signed by {_plain(', '.join(production.signed_by)) or 'nobody'}",
+        f"- registered by {inline(production.registered_by)}, manifest SHA-256 `{production.manifest_digest}`",
+        f"- signed by {inline(', '.join(production.signed_by)) or 'nobody'}",
     ]
     for word in production.approvals:
-        why = f": {_plain(word.comment)}" if word.comment else ""
-        lines.append(f"- {word.decision.value} by {_plain(word.actor)} on {word.at:%Y-%m-%d %H:%M:%S} UTC{why}")
+        why = f": {inline(word.comment)}" if word.comment else ""
+        lines.append(f"- {word.decision.value} by {inline(word.actor)} on {word.at:%Y-%m-%d %H:%M:%S} UTC{why}")
     for check in production.checks:
-        detail = f": {_plain(check.detail)}" if check.detail else ""
-        lines.append(f"- check {check.name} {'passed' if check.passed else 'FAILED'} ({_plain(check.actor)}){detail}")
+        detail = f": {inline(check.detail)}" if check.detail else ""
+        lines.append(f"- check {check.name} {'passed' if check.passed else 'FAILED'} ({inline(check.actor)}){detail}")
     for gate in production.gates:
-        lines.append(f"- gate {_plain(gate.gate)} {'met' if gate.met else 'NOT MET'}: {_plain(gate.says)}")
+        lines.append(f"- gate {inline(gate.gate)} {'met' if gate.met else 'NOT MET'}: {inline(gate.says)}")
     return lines
 
 
 def _control_lines(control: ControlDocument, now: datetime) -> list[str]:
     state = "expired" if control.expired(now) else control.state.value
-    lines = [f"### {control.control_id}: {_plain(control.title)}", "", f"- state: **{state}**"]
+    lines = [f"### {control.control_id}: {inline(control.title)}", "", f"- state: **{state}**"]
     if control.reason:
-        lines.append(f"- reason: {_plain(control.reason)}")
-    lines.append(f"- owner: {_plain(control.owner)}")
+        lines.append(f"- reason: {inline(control.reason)}")
+    lines.append(f"- owner: {inline(control.owner)}")
     lines.append(f"- expires: {f'{control.expires_at:%Y-%m-%d %H:%M:%S} UTC' if control.expires_at else 'never'}")
     lines.append(f"- gates: {', '.join(control.stages) or 'nothing'}")
-    lines.append(f"- changed: {control.changed_at:%Y-%m-%d %H:%M:%S} UTC by {_plain(control.changed_by)}")
+    lines.append(f"- changed: {control.changed_at:%Y-%m-%d %H:%M:%S} UTC by {inline(control.changed_by)}")
     if control.description:
-        lines.append(f"- {_plain(control.description)}")
-    lines += [f"- evidence: {_plain(each)}" for each in control.evidence] or ["- evidence: none"]
+        lines.append(f"- {line(control.description)}")
+    lines += [f"- evidence: {inline(each)}" for each in control.evidence] or ["- evidence: none"]
     return lines
-
-
-def _plain(text: str) -> str:
-    """Text of a person within a line of Markdown: what would end the line, or be markup, is not."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))

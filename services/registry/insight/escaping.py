@@ -14,9 +14,13 @@ def line(text: str) -> str:
     >>> line("<b>a|b</b> [x](javascript:y)\n# no heading")
     '&lt;b&gt;a\\|b&lt;/b&gt; \\[x\\]\\(javascript:y\\) \\# no heading'
     """
+    return _AT_LINE_START.sub(_guarded, inline(text))
+
+
+def inline(text: str) -> str:
+    """The same for text that stands within a line, after other words: signs that mean something only first stay."""
     plain = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-    escaped = _SIGNS.sub(r"\\\1", html.escape(plain, quote=False))
-    return _AT_LINE_START.sub(_guarded, escaped)
+    return _SIGNS.sub(r"\\\1", html.escape(plain, quote=False))
 
 
 def paragraphs(text: str) -> str:

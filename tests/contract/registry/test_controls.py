@@ -101,6 +101,28 @@ async def test_controls_gate_the_stages_that_they_name(registry: Registry) -> No
     assert (await registry.promote(version, "production")).status_code == 200
 
 
+async def test_an_empty_checklist_is_not_compliance(registry: Registry) -> None:
+    await registry.version(0)
+    report = (await registry.client.get(f"{MODEL}/compliance")).json()
+    assert (report["compliant"], report["controls"]) == (False, [])
+    page = await registry.client.get(f"{MODEL}/compliance?format=markdown")
+    assert "**the checklist is empty**" in page.text
+    await write(registry)
+    assert (await registry.client.get(f"{MODEL}/compliance")).json()["compliant"] is True
+
+
+async def test_what_somebody_wrote_is_text_in_the_report(registry: Registry) -> None:
+    """Links, pictures, markup and characters that turn the text around, of which the card makes text too."""
+    await registry.version(0)
+    said = "![x](http://127.0.0.1/x.png) ~~no~~ &lt;i&gt; $a$ \u202eevil\u2028# h {{x}} [y](javascript:z)"
+    await write(registry, title=said, description="1. one", owner=said, evidence=[said])
+    page = (await registry.client.get(f"{MODEL}/compliance?format=markdown")).text
+    shown = r"\!\[x\]\(http://127.0.0.1/x.png\) \~\~no\~\~ &amp;lt;i&amp;gt; \$a\$ evil \# h \{\{x\}\} "
+    shown += r"\[y\]\(javascript:z\)"
+    assert page.count(shown) == 3, page
+    assert "- &#49;. one" in page
+
+
 async def test_the_report(registry: Registry) -> None:
     version = await registry.version(0, "staging")
     await write(registry)
@@ -131,9 +153,10 @@ async def test_the_report(registry: Registry) -> None:
         "- evidence: https://wiki/review-7",
         "- state: **expired**",
         "- expires: 2020-01-01 00:00:00 UTC",
-        r"### OLD: Look \| at \<b\>this\</b\> \# again",
+        r"### OLD: Look \| at &lt;b&gt;this&lt;/b&gt; \# again",
     ):
         assert line in page.text, page.text
     assert "**controls are open**" in page.text
+    assert "<b>" not in page.text
     assert (await registry.client.get(f"{MODEL}/compliance?format=pdf")).status_code == 422
     assert (await registry.client.get("/mlops/models/nobody/compliance")).status_code == 404
