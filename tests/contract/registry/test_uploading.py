@@ -299,6 +299,12 @@ class TestDirect:
             assert client.head(url).headers["upload-complete"] == "?1"
             keys = [item["Key"] for item in s3.list_objects_v2(Bucket=s3_bucket)["Contents"]]
             assert keys == [f"blobs/{url[13:15]}/{url[13:]}"]
+            s3.put_object(Bucket=s3_bucket, Key=keys[0], Body=bytes(len(data)))  # damaged; the same length
+            begun = begin()
+            repaired = [put(part, data) for part in begun["parts"]]
+            done = client.post(f"{url}/complete", json={"upload_id": begun["upload_id"], "parts": repaired})
+            assert done.status_code == 200, done.text
+            assert s3.get_object(Bucket=s3_bucket, Key=keys[0])["Body"].read() == data
 
     def test_a_folder_says_how_else(self, tmp_path: Path) -> None:
         with RegistryProcess(tmp_path / "data") as registry:
