@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import httpx
 
 from trimtab.calls import Call
-from trimtab.errors import InvalidInput
+from trimtab.errors import InvalidInput, Unavailable
 from trimtab.surface import answer_of, redirected, refusal, unreachable
 
 Progress = Callable[[int, int], None]
@@ -21,10 +21,11 @@ TIMEOUT = httpx.Timeout(30.0, read=900.0)
 """Of a large body: the server answers only when it has checked all of it."""
 
 
-def download(http: httpx.Client, call: Call, path: Path, progress: Progress | None = None) -> int:
+def download(http: httpx.Client, call: Call, path: Path, progress: Progress | None = None, *, broken: str = "") -> int:
     """Write the answer of `call` to `path`, which appears when it is complete; how many bytes that are.
 
-    Raises `InvalidInput` when the file cannot be written, and the errors of every call.
+    `broken` says what may be the reason when the answer breaks off. Raises `InvalidInput` when the file cannot be
+    written, and the errors of every call.
     """
     try:
         with http.stream(call.method, call.path, headers=dict(call.headers), timeout=TIMEOUT) as answer:
@@ -38,6 +39,8 @@ def download(http: httpx.Client, call: Call, path: Path, progress: Progress | No
                     if progress is not None:
                         progress(done_bytes, total_bytes)
         return done_bytes
+    except httpx.RemoteProtocolError as error:
+        raise Unavailable(f"{unreachable(str(http.base_url), error).detail}{broken}") from error
     except httpx.HTTPError as error:
         raise unreachable(str(http.base_url), error) from error
 

@@ -102,7 +102,8 @@ class Surface(
         order; `feature_names` those of an array's columns. Raises `NotConvertible` (an `InvalidInput`) when the model,
         its sample or its graph do not fit, and `Misconfigured` when a converter is not installed.
 
-        Only what the registry lacks is sent, and a broken connection gone on with. `direct` sends it straight to S3,
+        The answer's `created` is false when this very record was here already. Only what the registry lacks is sent,
+        and a broken connection gone on with. `direct` sends it straight to S3,
         where the registry keeps its artifacts there. `on_progress` is called with (bytes sent, bytes to send in all).
         """
         given: dict[str, Any] = {"model_id": model_id, **calls.given(version=version), **metadata}

@@ -7,6 +7,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class Uploader:
         self._begun_anew: set[str] = set()
 
     def run(self) -> Any:
-        """Register the version: its document. Raises an error of `trimtab.errors`."""
+        """Register the version: its document, and whether it was `created` now. Raises an error of `trimtab.errors`."""
         registry = self._registry()
         files = [self._named(name, path) for name, path in self.upload.files]
         document = body_of({"metadata": dict(self.upload.metadata), "files": files})
@@ -49,7 +50,10 @@ class Uploader:
         pauses = iter(PAUSES_SECONDS)
         while True:
             try:
-                return self.ask("POST", f"{registry}{MODELS}", content=document, headers=JSON, timeout=CHECK_SECONDS)
+                answer = self._request(
+                    "POST", f"{registry}{MODELS}", content=document, headers=JSON, timeout=CHECK_SECONDS
+                )
+                return {**answer_of(answer), "created": answer.status_code == HTTPStatus.CREATED}
             except Conflict as error:
                 if error.facts.get("code") != "missing-blobs":
                     raise

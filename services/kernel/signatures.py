@@ -106,23 +106,43 @@ def sign(manifest: bytes, private_key: Path, password: str | None = None) -> byt
     """
     from model_signing import signing
 
+    _refuse_unusable(private_key, password)
     hashed = _digests(manifest)
     try:
         # the library declares `str` and hands it to what takes `bytes`
-        secret: Any = password.encode() if password is not None else None
+        secret: Any = password.encode() if password else None
         config: signing.Config = signing.Config()  # type: ignore[no-untyped-call]
         config.use_elliptic_key_signer(private_key=private_key, password=secret)
-    except OSError as error:
-        raise InvalidInput(f"{private_key} can't be read ({error.strerror})") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidInput(
-            f"{private_key} can't sign: it must be an elliptic-curve private key (P-256, P-384 or P-521) in PEM, with "
-            f"the right password if it has one ({error})"
-        ) from error
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{private_key} can't sign ({error})") from error
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "model.sig"
         config.set_hashing_config(hashed).sign(FOLDER_NAME, target)
         return target.read_bytes()
+
+
+def _refuse_unusable(private_key: Path, password: str | None) -> None:
+    """Raise `InvalidInput` that says what is wrong with the key, which the library does not."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(private_key.read_bytes(), password.encode() if password else None)
+    except OSError as error:
+        raise InvalidInput(f"{private_key} can't be read ({error.strerror})") from error
+    except TypeError as error:
+        what = "is encrypted: set its password in TRIMTAB_SIGNING_PASSWORD"
+        if password:
+            what = "is not encrypted: leave out the password, TRIMTAB_SIGNING_PASSWORD"
+        raise InvalidInput(f"{private_key} {what}") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        what = "is no private key in PEM"
+        if password:
+            what += ", or TRIMTAB_SIGNING_PASSWORD is not its password"
+        raise InvalidInput(f"{private_key} {what}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in _CURVES:
+        raise InvalidInput(f"{private_key} can't sign: give an elliptic-curve key on P-256, P-384 or P-521")
 
 
 def check(bundle: bytes, manifest: bytes, public_key: str) -> None:

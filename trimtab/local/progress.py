@@ -25,7 +25,10 @@ def download_progress(label: str, stream: TextIO | None = None) -> Iterator[Prog
 
 @contextmanager
 def work_progress(event: str, label: str, unit: str = "bytes", stream: TextIO | None = None) -> Iterator[Progress]:
-    """`download_progress` for any work that is counted in `unit`; `event` names it in the JSON lines."""
+    """`download_progress` for any work that is counted in `unit`; `event` names it in the JSON lines.
+
+    The first line does not say how long it will take: only what happens after it tells.
+    """
     stream = stream or sys.stderr
     with _bar(label, unit, stream) if stream.isatty() else _lines(event, label, unit, stream) as progress:
         yield progress
@@ -55,17 +58,20 @@ def _bar(label: str, unit: str, stream: TextIO) -> Iterator[Progress]:
 
 @contextmanager
 def _lines(event: str, label: str, unit: str, stream: TextIO) -> Iterator[Progress]:
-    started = time.monotonic()
+    begun: tuple[float, int] | None = None
     last_line = float("-inf")
 
     def show(done: int, total: int) -> None:
-        nonlocal last_line
+        nonlocal begun, last_line
         now = time.monotonic()
         if now - last_line < SECONDS_BETWEEN_LINES and done < total:
             return
         last_line = now
-        left_seconds = (now - started) * (total - done) / max(done, 1)
-        line = {"event": event, "what": label, unit: done, f"of_{unit}": total}
-        print(json.dumps({**line, "seconds_left": round(left_seconds, 1)}), file=stream, flush=True)
+        line: dict[str, float | str] = {"event": event, "what": label, unit: done, f"of_{unit}": total}
+        if begun is None or done < begun[1]:
+            begun = now, done
+        if done >= total or done > begun[1]:
+            line["seconds_left"] = round((now - begun[0]) * (total - done) / max(done - begun[1], 1), 1)
+        print(json.dumps(line), file=stream, flush=True)
 
     yield show

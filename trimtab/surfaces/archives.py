@@ -33,7 +33,8 @@ class Archives(Sender[Answer]):
         from trimtab.streaming import download
 
         call = calls.get(f"/mlops/models/{calls.part(model_id)}/{calls.part(version)}/export")
-        return self.over_http(lambda http: download(http, call, Path(path), on_progress))
+        broken = f"; maybe a stored file is damaged: `trimtab models verify {model_id} {version}` reads them all"
+        return self.over_http(lambda http: download(http, call, Path(path), on_progress, broken=broken))
 
     def import_model(self, path: str | Path, *, on_progress: Callable[[int, int], None] | None = None) -> Answer:
         """Take the version from an archive that `export_model` wrote: a draft with the number that it had.

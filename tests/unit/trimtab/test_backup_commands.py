@@ -140,3 +140,5 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere() -> None:
     assert "4/4" in terminal.getvalue()
     lines = [json.loads(line) for line in pipe.getvalue().splitlines()]
     assert lines[-1] == {"event": "backup", "what": "databases", "rows": 4, "of_rows": 4, "seconds_left": 0.0}
+    first = json.loads(pipe.getvalue().splitlines()[0])
+    assert first == {"event": "backup", "what": "databases", "rows": 1, "of_rows": 4}

@@ -1,6 +1,10 @@
 """`trimtab models`: what the commands say beside the answer itself."""
 
+import json
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +12,8 @@ from typer.testing import CliRunner
 
 from tests.unit.trimtab.installation import Installation, running
 from trimtab.cli.root import app
+from trimtab.client import Client
+from trimtab.errors import InvalidInput, Unavailable
 
 MOVED = {"model_id": "m", "version": "1.1.0", "from_stage": "staging", "stage": "production"}
 
@@ -59,3 +65,47 @@ def test_versions_are_listed_with_what_they_serve(installation: Installation) ->
     installation.answer("GET", "/mlops/models/m", {"versions": versions, "deployment": deployment})
     rows = [line.split() for line in _run(installation, "show", "m").splitlines()]
     assert [row[2] for row in rows if "production" in row] == ["-", "90", "shadow"]
+
+
+@pytest.mark.parametrize(("status", "told"), [(200, "m 1.0.0 was here already"), (201, "model_id")])
+def test_what_was_registered_before_is_said_to_be(
+    installation: Installation, tmp_path: Path, status: int, told: str
+) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"graph")
+    installation.answer("POST", "/mlops/models", {"model_id": "m", "version": "1.0.0", "metrics": {}}, status)
+    printed = _run(installation, "register", str(model), "--model-id", "m")
+    assert printed.startswith(told)
+    assert "created" not in printed
+
+
+@pytest.mark.parametrize("source", ["nothere.tar", "./models/nothere"])
+def test_an_archive_that_is_not_there(installation: Installation, source: str) -> None:
+    with pytest.raises(InvalidInput, match=f"there is no file or folder {source}"):
+        _run(installation, "import", source)
+
+
+def test_an_import_is_an_upload(installation: Installation, tmp_path: Path) -> None:
+    archive = tmp_path / "m.tar"
+    archive.write_bytes(b"tar")
+    installation.answer("POST", "/mlops/models/import", {"model_id": "m", "version": "1.0.0", "created": True})
+    command = ["models", "import", str(archive), "--url", installation.url]
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert {json.loads(line)["event"] for line in done.stderr.splitlines()} == {"upload"}
+
+
+def test_an_export_that_breaks_off_names_the_way_to_look(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
+        served = thread.submit(_break_off, server)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(Unavailable, match=r"broke .*damaged: `trimtab models verify m 1\.0\.0`"):
+            Client(url).export_model("m", "1.0.0", tmp_path / "m.tar")
+        served.result()
+    assert not list(tmp_path.iterdir())
+
+
+def _break_off(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")

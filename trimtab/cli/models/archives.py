@@ -8,7 +8,7 @@ import typer
 from trimtab.cli.models.group import ModelId, VersionText, app
 from trimtab.cli.options import ApiKey, AsJson, Url, connected
 from trimtab.cli.output import facts, show
-from trimtab.local.progress import download_progress
+from trimtab.local.progress import download_progress, work_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +32,7 @@ def export(
 
 def import_archive(path: Path, url: str | None, api_key: str | None, as_json: bool) -> None:
     """Register the version in an archive."""
-    with connected(url, api_key) as client, download_progress(path.name) as progress:
+    with connected(url, api_key) as client, work_progress("upload", path.name) as progress:
         found = client.import_model(path, on_progress=progress)
     show(found, as_json, lambda console: _draw(console, found))
 

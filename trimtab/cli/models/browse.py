@@ -114,7 +114,7 @@ def _leading(metrics: dict[str, float]) -> str:
 
 def draw_version(console: "Console", version: dict[str, Any]) -> None:
     """Everything about a version but its files and signature."""
-    skipped = ("signature", "files", "metrics", "hyperparameters", "lineage")
+    skipped = ("created", "signature", "files", "metrics", "hyperparameters", "lineage")
     facts(console, [(name, value) for name, value in version.items() if name not in skipped])
     for name in ("metrics", "hyperparameters", "lineage"):
         facts(console, [(f"{name}.{key}", value) for key, value in (version.get(name) or {}).items()])

@@ -38,6 +38,8 @@ def import_model(
             raise InvalidInput("an archive keeps its model and version: leave out --model-id and --version")
         archives.import_archive(Path(source), url, api_key, as_json)
         return
+    if ":/" not in source and not Path(source).exists():
+        raise InvalidInput(f"there is no file or folder {source}")
     if model_id is None:
         raise InvalidInput("a model of MLflow's becomes a version of which model? Give --model-id")
     with connected(url, api_key, timeout_seconds=600) as client:

@@ -1,7 +1,7 @@
 """`trimtab models register`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from trimtab.cli.models.group import app
 from trimtab.cli.options import ApiKey, AsJson, Url, connected, read_document
 from trimtab.cli.output import show
 from trimtab.local.progress import work_progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @app.command("register")
@@ -30,4 +33,10 @@ def register(
     given = {**about, "model_id": model_id, "version": version}
     with connected(url, api_key) as client, work_progress("upload", path.name) as progress:
         found = client.register_model(path, **given, direct=direct, on_progress=progress)
-    show(found, as_json, lambda console: draw_version(console, found))
+    show(found, as_json, lambda console: _draw(console, found))
+
+
+def _draw(console: "Console", found: dict[str, Any]) -> None:
+    if not found["created"]:
+        console.print(f"{found['model_id']} {found['version']} was here already", markup=False)
+    draw_version(console, found)
