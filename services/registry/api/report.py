@@ -1,5 +1,6 @@
 """A model's compliance, for an auditor: the checklist, what is in production, and who vouched for it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -24,7 +25,7 @@ from services.registry.governance.checklist import ControlState
 from services.registry.governance.facts import facts_of
 from services.registry.governance.gates import gates_of
 from services.registry.governance.policies import effective
-from services.registry.governance.policy import StagePolicy
+from services.registry.governance.policy import Policy, StagePolicy
 from services.registry.insight.escaping import inline, line
 from services.registry.versions import find_model, find_version, production_version
 
@@ -43,7 +44,8 @@ class InProduction(Document):
 
 
 class ComplianceReport(Document):
-    """The whole report. `compliant`: there are controls, and none is open or expired."""
+    """The whole report. `compliant`: there are controls, none is open or expired, and one gates
+    each stage that the policy asks compliance for."""
 
     model_id: Name
     model_name: str
@@ -64,7 +66,9 @@ def report_of(connection: sa.Connection, model_id: str, now: datetime) -> Compli
         model_id=model_id,
         model_name=model.name,
         at=now,
-        compliant=bool(entries) and all(entry.counts_as is not ControlState.OPEN for entry in entries),
+        compliant=bool(entries)
+        and all(entry.counts_as is not ControlState.OPEN for entry in entries)
+        and not _ungated(kept.policy, entries),
         controls=entries,
         policy=policy_document(model_id, kept),
         production=_in_production(connection, model_id, version, kept.policy.production, now) if version else None,
@@ -73,13 +77,10 @@ def report_of(connection: sa.Connection, model_id: str, now: datetime) -> Compli
 
 def markdown_of(report: ComplianceReport) -> str:
     """The report as a page to read."""
-    verdict = "no control is open" if report.compliant else "controls are open"
-    if not report.controls:
-        verdict = "the checklist is empty"
     lines = [
         f"# Compliance of {inline(report.model_name or report.model_id)}",
         "",
-        f"Model `{report.model_id}`, as of {report.at:%Y-%m-%d %H:%M:%S} UTC: **{verdict}**.",
+        f"Model `{report.model_id}`, as of {report.at:%Y-%m-%d %H:%M:%S} UTC: **{_verdict(report)}**.",
         "",
         "## In production",
         "",
@@ -93,6 +94,23 @@ def markdown_of(report: ComplianceReport) -> str:
     if not report.controls:
         lines += ["There are none.", ""]
     return "\n".join(lines)
+
+
+def _verdict(report: ComplianceReport) -> str:
+    ungated = " and ".join(_ungated(report.policy.policy, report.controls))
+    if not report.controls:
+        return "the checklist is empty"
+    if any(entry.counts_as is ControlState.OPEN for entry in report.controls):
+        return "controls are open"
+    if ungated:
+        return f"the policy asks for compliance, but no control gates {ungated}"
+    return "no control is open"
+
+
+def _ungated(policy: Policy, entries: Sequence[ControlDocument]) -> list[str]:
+    """The stages that the policy asks compliance for, and no control of the checklist gates."""
+    asking = [stage for stage in (Stage.STAGING, Stage.PRODUCTION) if policy.of(stage).compliance]
+    return [stage.value for stage in asking if not any(stage in entry.stages for entry in entries)]
 
 
 def _in_production(

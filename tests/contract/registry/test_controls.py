@@ -160,3 +160,17 @@ async def test_the_report(registry: Registry) -> None:
     assert "<b>" not in page.text
     assert (await registry.client.get(f"{MODEL}/compliance?format=pdf")).status_code == 422
     assert (await registry.client.get("/mlops/models/nobody/compliance")).status_code == 404
+
+
+async def test_a_policy_that_asks_for_compliance_wants_a_control_that_gates(registry: Registry) -> None:
+    await registry.version(0)
+    control = {"title": "Bias", "owner": "ada", "state": "met", "evidence": ["seen"], "stages": ["staging"]}
+    assert (await registry.client.put(f"{MODEL}/controls/bias", json=control)).status_code < 300
+    asked = {"production": {"compliance": True}}
+    assert (await registry.client.put(f"{MODEL}/policy", json=asked)).status_code < 300
+    assert (await registry.client.get(f"{MODEL}/compliance")).json()["compliant"] is False
+    page = (await registry.client.get(f"{MODEL}/compliance?format=markdown")).text
+    assert "no control gates production" in page
+    assert "no control is open" not in page
+    await registry.client.put(f"{MODEL}/controls/bias", json={**control, "stages": ["production"]})
+    assert (await registry.client.get(f"{MODEL}/compliance")).json()["compliant"] is True
