@@ -57,8 +57,10 @@ def write_words(
 
 
 def matches(dialect: str, text: str) -> sa.ColumnElement[bool] | None:
-    """The condition on `version_words` for a query, or None for one without a word. Raises `InvalidInput`."""
+    """The condition on `version_words` for a query, or None for an empty one. Raises `InvalidInput`."""
     wanted = _wanted(text)
+    if not wanted and text.strip():
+        raise InvalidInput("text: there is no word in it: give letters or digits")
     if not wanted:
         return None
     if dialect == "sqlite":  # a word has no sign that means something, a quote least of all
@@ -69,7 +71,7 @@ def matches(dialect: str, text: str) -> sa.ColumnElement[bool] | None:
 
 
 def models_with_words(dialect: str, text: str) -> sa.Select[Any] | None:
-    """The ids of the models of the newest `NEWEST` versions that match; None for a text without a word."""
+    """The ids of the models of the newest `NEWEST` versions that match; None for an empty text."""
     match = matches(dialect, text)
     if match is None:
         return None
