@@ -16,12 +16,21 @@ MAX_PATH_CHARACTERS = 512
 
 @dataclass(frozen=True)
 class Received:
-    """One file of a version: its name in it, where it lies now, and what was found while it came."""
+    """One file of a version: its name in it, where it lies now, and what was found while it came.
+
+    `sent_name` is what it was called by whoever sent it; empty: the same.
+    """
 
     name: str
     path: Path
     size: int
     sha256: str
+    sent_name: str = ""
+
+    @property
+    def sent_as(self) -> str:
+        """The name to call it by in an error."""
+        return self.sent_name or self.name
 
 
 def checked_name(name: str, others: set[str]) -> str:

@@ -75,7 +75,7 @@ def named(files: Iterable[Received]) -> list[Received]:
     found = list(files)
     graphs = [at for at, file in enumerate(found) if "/" not in file.name and file.name.lower().endswith(".onnx")]
     if len(graphs) == 1:
-        found[graphs[0]] = replace(found[graphs[0]], name=MODEL_NAME)
+        found[graphs[0]] = replace(found[graphs[0]], name=MODEL_NAME, sent_name=found[graphs[0]].name)
     if any(file.name.startswith(f"{MODEL_NAME}/") for file in found):
         raise InvalidInput(f"{MODEL_NAME} is the version's model, not a folder")
     if MODEL_NAME not in (file.name for file in found):
@@ -93,7 +93,9 @@ async def checked_manifest(
     """
     for file in files:
         if known is None or file.name != MODEL_NAME:
-            await asyncio.to_thread(check_content, file.path, file.name)
+            if not file.size and file.name == MODEL_NAME:
+                raise InvalidInput(f"{file.sent_as} is empty: send an ONNX file")
+            await asyncio.to_thread(check_content, file.path, file.sent_as)
     interface = await inspector.version((file.name, file.path, file.sha256) for file in files)
     signature = submission.signature
     if signature is None:

@@ -329,3 +329,14 @@ async def test_a_disk_that_takes_nothing_is_said_and_recovers(registry: Registry
     assert "cannot be written" in refused.json()["detail"]
     staging.unlink()
     assert (await registry.register()).status_code == 201
+
+
+@pytest.mark.parametrize(("data", "says"), [(b"", "is empty"), (b"no graph at all", "text.onnx")])
+async def test_a_graph_that_is_none_is_called_as_it_was_sent(registry: Registry, data: bytes, says: str) -> None:
+    answer = await registry.client.post(
+        "/mlops/models", data={"metadata": '{"model_id": "m"}'}, files={"file": ("text.onnx", data)}
+    )
+    assert answer.status_code in (415, 422)
+    assert "text.onnx" in answer.json()["detail"]
+    assert "model.onnx" not in answer.json()["detail"]
+    assert says in answer.json()["detail"]
