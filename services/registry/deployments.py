@@ -1,7 +1,6 @@
 """Deployments: the wanted state of each model's serving, every revision of it kept. Functions over one transaction."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -26,7 +25,7 @@ from services.registry.model import (
 )
 from services.registry.rules import enforced
 from services.registry.tables import deployments
-from services.registry.versions import find_model, find_version, production_version
+from services.registry.versions import find_model, find_version, production_version, refuse_without_bytes
 
 
 def current(connection: sa.Connection, model_id: str) -> DeploymentWanted | None:
@@ -235,7 +234,8 @@ def want(
         check_routes(wanted)
         if wanted.routes:
             rows = [find_version(connection, model_id, version) for version in wanted.versions]
-            _refuse_without_bytes(rows)
+            for row in rows:
+                refuse_without_bytes(row)
             check_compatible((row.version, Manifest.model_validate_json(row.manifest).signature) for row in rows)
     if before is not None and routes_of(before) == wanted and before.sticky_key == sticky_key:
         return before
@@ -306,12 +306,3 @@ def _named(connection: sa.Connection, model_id: str, name: str, version: str | N
     if version is None:
         return None
     return _route(connection, model_id, version).model_copy(update={"name": name})
-
-
-def _refuse_without_bytes(rows: Sequence[sa.Row[Any]]) -> None:
-    for row in rows:
-        if row.bytes_dropped_at is not None:
-            raise Conflict(
-                f"version {row.version} can't serve: the retention policy gave up its files. Deploy a version that has "
-                "them, or train or register it anew"
-            )

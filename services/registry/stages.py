@@ -19,7 +19,7 @@ from services.registry.governance.policies import effective
 from services.registry.model import check_move
 from services.registry.rules import GatesUnmet, enforced
 from services.registry.tables import stage_moves, versions
-from services.registry.versions import find_version, production_version
+from services.registry.versions import find_version, production_version, refuse_without_bytes
 
 
 MAX_PAST = 4_000
@@ -79,7 +79,7 @@ def move(
         _refuse_deployed(connection, model_id, version)
         _refuse_aliased(connection, model_id, version)
     else:
-        _refuse_without_bytes(row)
+        refuse_without_bytes(row)
         missing = unmet(gates_before(connection, row, target, uow.now()))
         if returns:
             past = {"returns": True, "unmet": missing}
@@ -190,11 +190,6 @@ def _refuse_aliased(connection: sa.Connection, model_id: str, version: str) -> N
             f"version {version} is {', '.join(f'@{name}' for name in names)}: let the alias name another version, or "
             "remove it, before this one is archived"
         )
-
-
-def _refuse_without_bytes(row: sa.Row[Any]) -> None:
-    if row.bytes_dropped_at is not None:
-        raise Conflict(f"the files of version {row.version} were given up by the retention policy: register it anew")
 
 
 def _after_production(connection: sa.Connection, model_id: str, version: str) -> tuple[Stage, str]:

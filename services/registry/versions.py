@@ -188,6 +188,15 @@ def find_version(connection: sa.Connection, model_id: str, version: str) -> Row:
     return row
 
 
+def refuse_without_bytes(row: Row) -> None:
+    """Raise `Conflict` for a version whose files the retention policy gave up: it can neither move on nor serve."""
+    if row.bytes_dropped_at is not None:
+        raise Conflict(
+            f"the retention policy gave up the files of version {row.version}: take a version that has them, or "
+            "register it anew"
+        )
+
+
 def _aliased(connection: sa.Connection, model_id: str, alias: str) -> str:
     query = sa.select(aliases.c.version).where(aliases.c.model_id == model_id, aliases.c.alias == alias)
     version = connection.execute(query).scalar()

@@ -107,7 +107,7 @@ async def test_the_deployment_and_its_rollback_target_keep_their_bytes(registry:
     assert answer.json()["routes"][0]["version"] == before
     refused = await registry.client.post(f"/mlops/deployments/{MODEL}/rollback", json={})
     assert refused.status_code == 409
-    assert "gave up its files" in refused.json()["detail"]
+    assert "gave up the files of version" in refused.json()["detail"]
 
 
 async def test_an_alias_keeps_bytes(registry: Registry) -> None:
