@@ -21,7 +21,6 @@ from services.registry.rules import GatesUnmet, enforced
 from services.registry.tables import stage_moves, versions
 from services.registry.versions import find_version, production_version, refuse_without_bytes
 
-
 MAX_PAST = 4_000
 """Characters of unmet gates in the comment of a move."""
 
