@@ -3,7 +3,7 @@
 Bytes are fed as they come and go on to a sink at once, so memory does not grow with the archive. Taken: POSIX ustar,
 GNU and pax archives of regular files (folders are passed over), as `tarfile` and `tar --format=pax` write them.
 Refused: links, devices, sparse files, GNU long names, global headers, names outside the grammar of storage keys (so no
-`..`, no absolute path), a name twice, wrong checksums, anything after the end.
+`..`, no absolute path; a `./` before a name is passed over), a name twice, wrong checksums, anything after the end.
 
 Source: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Extended Header".
 """
@@ -37,6 +37,7 @@ _KINDS = {
 _PAX_KEYS = frozenset(("path", "size", "mtime", "atime", "ctime", "uid", "gid", "uname", "gname", "comment"))
 _MAGICS = (b"ustar\0", b"ustar ")
 _ZEROS = bytes(BLOCK)
+_GZIP = b"\x1f\x8b"
 
 
 class Sink(Protocol):
@@ -91,6 +92,8 @@ class TarReader:
 
     def finish(self) -> None:
         """No more bytes come."""
+        if not self._members and not self._zero_blocks:
+            raise _no_tar(bytes(self._head))
         if self._zero_blocks < 2 or self._in_pax or self._head.strip(b"\0"):
             raise InvalidInput("the tar archive was cut off: its end is missing")
 
@@ -111,7 +114,7 @@ class TarReader:
         if self._zero_blocks:
             raise InvalidInput("the tar archive goes on after its end")
         if block[257:263] not in _MAGICS:
-            raise InvalidInput("the body is not a tar archive in ustar, GNU or pax format")
+            raise _no_tar(block)
         if _number(block[148:156]) != sum(block[:148]) + 8 * ord(" ") + sum(block[156:]):
             raise InvalidInput("a header of the tar archive has a wrong checksum: it was damaged on its way")
         kind, size = block[156:157], _number(block[124:136])
@@ -128,6 +131,9 @@ class TarReader:
                 raise InvalidInput(f"the size of {name[:200]!r} is no number of at most {MAX_SIZE_DIGITS} digits")
             size = int(digits)
         self._pax = {}
+        if kind == _FOLDER and not size and name in (".", "./"):
+            return
+        name = name.removeprefix("./")
         if kind in _FILES:
             self._begin_file(name, size)
         elif kind == _FOLDER and not size:
@@ -152,6 +158,14 @@ class TarReader:
     def _end_pax(self, records: bytes) -> None:
         self._in_pax, self._wanted, self._padding = False, BLOCK, -len(records) % BLOCK
         self._pax = _pax_records(records)
+
+
+def _no_tar(head: bytes) -> InvalidInput:
+    if head.startswith(_GZIP):
+        return InvalidInput("the tar archive is compressed with gzip: send it without, `gunzip` makes it so")
+    if len(head) < BLOCK:
+        return InvalidInput(f"the body is not a tar archive, or was cut off: it has {len(head)} bytes")
+    return InvalidInput("the body is not a tar archive in ustar, GNU or pax format")
 
 
 def _pax_records(data: bytes) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The strict tar reader: what tarfile and tar write is read, everything else is refused with a sentence."""
 
+import gzip
 import io
 import tarfile
 from collections.abc import Callable
@@ -98,7 +99,7 @@ def test_only_plain_files(kind: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "/etc/passwd", "./x", "a//b", "a\\b", ".hidden", "a/../b", "naïve", "a b", "d/"]
+    "name", ["../x", "/etc/passwd", "././x", "./", "x/./y", "a//b", "a\\b", ".hidden", "a/../b", "naïve", "a b", "d/"]
 )
 def test_names_that_may_not_be(name: str) -> None:
     for format in (tarfile.USTAR_FORMAT, tarfile.PAX_FORMAT):
@@ -129,7 +130,7 @@ BROKEN: dict[str, tuple[Callable[[], bytes], str]] = {
     "a size that is no number": (lambda: with_checksum(patched(PLAIN, 124, b"99999999999\0")), "no number"),
     "NUL in a name": (lambda: with_checksum(patched(PLAIN, 0, b"a\0b")), "NUL"),
     "a file twice": (lambda: written({"a": b"x"})[: 4 * BLOCK] + written({"a": b"y"}), "twice"),
-    "gzip": (lambda: b"\x1f\x8b" + bytes(1000), "not a tar archive"),
+    "gzip": (lambda: b"\x1f\x8b" + bytes(1000), "gzip"),
 }
 
 
@@ -174,3 +175,30 @@ def test_a_global_header_is_refused() -> None:
 def test_members_are_counted() -> None:
     with pytest.raises(InvalidInput, match="more than 3"):
         read(written(FILES, mtime=1), max_members=3)
+
+
+def test_a_point_before_a_name_is_passed_over() -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        here = tarfile.TarInfo(".")
+        here.type = tarfile.DIRTYPE
+        archive.addfile(here)
+        member = tarfile.TarInfo("./metadata.json")
+        member.size = 2
+        archive.addfile(member, io.BytesIO(b"{}"))
+    assert read(buffer.getvalue()) == {"metadata.json": b"{}"}
+    with pytest.raises(InvalidInput, match="twice"):
+        read(written({"a": b"1", "./a": b"2"}))
+
+
+@pytest.mark.parametrize("data", [b"onnx", b"\x08" * 2000])
+def test_what_is_no_archive_is_called_so(data: bytes) -> None:
+    with pytest.raises(InvalidInput, match="not a tar archive"):
+        read(data)
+
+
+def test_a_compressed_archive_is_called_so() -> None:
+    with pytest.raises(InvalidInput, match="gzip"):
+        read(gzip.compress(written(FILES)))
+    with pytest.raises(InvalidInput, match="cut off"):
+        read(written(FILES)[:600])
