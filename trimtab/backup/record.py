@@ -113,6 +113,8 @@ def read(folder: Path) -> Record:
                 f"{path} was written by a later release ({body.get('release')}): restore it with that one"
             )
         return Record.model_validate(body)
+    except NotADirectoryError as error:
+        raise BackupUnusable(f"{folder} is no folder: name the one that `trimtab backup` wrote") from error
     except FileNotFoundError as error:
         raise BackupUnusable(f"{folder} holds no whole backup: there is no {NAME} in it") from error
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:

@@ -9,12 +9,14 @@ holds the backup before, whole.
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from services.kernel.bus.offsets import Offsets, read_offsets
+from services.kernel.errors import Unavailable
+from services.kernel.settings import Settings
 from services.kernel.storage import open_store
 from services.monitor.stream import GROUP as PREDICTIONS_GROUP
 from trimtab.backup import databases, named, objects, record
@@ -26,7 +28,7 @@ from trimtab.backup.objects import Copies, Listed
 from trimtab.backup.record import RUNS, DatabasePart, ObjectsPart, Part, Record
 from trimtab.backup.report import Report
 from trimtab.local.data_lock import DataLock
-from trimtab.local.errors import DataDirBusy
+from trimtab.local.errors import DataDirBusy, LocalError
 from trimtab.local.settings import LocalSettings
 
 GROUPS = (*SERVICES, PREDICTIONS_GROUP)
@@ -34,6 +36,7 @@ GROUPS = (*SERVICES, PREDICTIONS_GROUP)
 LOCAL_FILES = ("serving.json", "monitor-spool/*.seg")
 """Files of the data directory that are nowhere else: the server's configuration, the predictions not yet archived."""
 LOCK = "backup.lock"
+WITHOUT_KAFKA = "--without-kafka saves everything but the consumers' offsets"
 
 Show = Callable[[str, str], AbstractContextManager[Tell]]
 """`(what, unit)` -> a context whose function is told how far it is."""
@@ -46,7 +49,13 @@ def back_up(settings: LocalSettings, folder: Path, show: Show, *, without_kafka:
 
     Raises `BackupError`, `Unavailable` (a database, the store or Kafka does not answer) and `OSError`.
     """
-    with _mine(folder):
+    if folder.resolve().is_relative_to(settings.data_dir.resolve()):
+        raise BackupError(
+            f"{folder} lies inside the installation's own folder {settings.data_dir}: what destroys one destroys both;"
+            " name a folder elsewhere"
+        )
+    with _mine(folder), ExitStack() as stack:
+        kafka = None if without_kafka else _kafka(settings, stack)
         before = _before(folder)
         run = f"{RUNS}/{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
         report, began = Report(), datetime.now(UTC)
@@ -55,7 +64,7 @@ def back_up(settings: LocalSettings, folder: Path, show: Show, *, without_kafka:
         with report.timed("artifacts"), show("artifacts", "bytes") as tell:
             objects.copy(folder, objects.in_store(store), artifacts, known, since, tell)
         with report.timed("offsets"):
-            offsets = None if without_kafka else _offsets(settings)
+            offsets = None if kafka is None else _offsets(kafka)
         with report.timed("databases"), show("databases", "rows") as tell:
             saved = databases.save(settings, folder, run, tell)
         if not saved and not artifacts.listed:
@@ -115,6 +124,8 @@ def check(folder: Path, show: Show) -> Report:
 @contextmanager
 def _mine(folder: Path) -> Iterator[None]:
     """The folder, for one backup at a time; it must be empty at first, since what does not belong to it is removed."""
+    if folder.exists() and not folder.is_dir():
+        raise BackupError(f"{folder} is no folder: name one, empty or with a backup in it")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = folder / LOCK
     if not lock.exists() and not (folder / record.NAME).exists() and any(folder.iterdir()):
@@ -162,9 +173,22 @@ def _known(
         return {}, 0.0
 
 
-def _offsets(settings: LocalSettings) -> Offsets | None:
-    with kafka_of(settings) as reached:
-        return ask(read_offsets(reached, GROUPS)) if reached is not None else None
+def _kafka(settings: LocalSettings, stack: ExitStack) -> Settings | None:
+    """What reaches the installation's Kafka, which has answered; None when it has never run."""
+    try:
+        reached = stack.enter_context(kafka_of(settings))
+    except LocalError as error:
+        raise BackupError(f"{error.detail}; {WITHOUT_KAFKA}") from error
+    if reached is not None:
+        _offsets(reached)
+    return reached
+
+
+def _offsets(reached: Settings) -> Offsets:
+    try:
+        return ask(read_offsets(reached, GROUPS))
+    except Unavailable as error:
+        raise Unavailable(f"{error.detail}; {WITHOUT_KAFKA}") from error
 
 
 def _write_offsets(folder: Path, run: str, offsets: Offsets) -> Part:

@@ -1,12 +1,15 @@
 """`trimtab restore`: a saved installation back into an empty one."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trimtab.cli.backup import DataDir, Folder, draw, local, one_sentence, shower
 from trimtab.cli.options import ApiKey, AsJson, Kafka, Url, single
 from trimtab.cli.output import show
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = single()
 
@@ -57,6 +60,12 @@ def restore(
             report = repairing.repair(settings, folder, shown)
         else:
             report = restoring.restore(settings, folder, shown, without_kafka=without_kafka, renew_topics=renew_topics)
-    show(report.document(), as_json, lambda console: draw(console, report))
+
+    def told(console: "Console") -> None:
+        draw(console, report)
+        if not artifacts_only:
+            console.print("now start it: `trimtab up`")
+
+    show(report.document(), as_json, told)
     if artifacts_only and not report.is_well:
         raise typer.Exit(1)

@@ -20,7 +20,8 @@ from services.registry.tables import blob_holders
 from tests.unit.trimtab.installation import running
 from trimtab.backup.errors import BackupError, BackupUnusable
 from trimtab.cli.root import app
-from trimtab.errors import InvalidInput
+from trimtab.errors import InvalidInput, Unavailable
+from trimtab.local.ports import free_ports
 from trimtab.local.progress import work_progress
 
 
@@ -53,6 +54,8 @@ def test_a_backup_says_what_was_saved_and_a_restore_what_came_back(data: Path, t
     assert (artifacts["count"], artifacts["new"], artifacts["bytes"]) == (1, 0, 4)
     assert json.loads(_run("backup", folder, "--check", "--json").stdout)["parts"][-2]["what"] == "files"
 
+    third = _run("restore", folder, "--data-dir", str(tmp_path / "third"), "--without-kafka")
+    assert third.stdout.splitlines()[-1] == "now start it: `trimtab up`"
     other = tmp_path / "other"
     done = json.loads(_run("restore", folder, "--data-dir", str(other), "--without-kafka", "--json").stdout)
     assert (done["events_told_again"], done["audit_broken_at"]) == (1, None)
@@ -93,12 +96,28 @@ def test_a_store_that_lost_bytes_is_status_1_until_it_is_repaired(data: Path, tm
 def test_what_can_not_be_done_is_one_sentence(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(BackupError, match=f"{file} can't be used"):
+    with pytest.raises(BackupError, match=f"{file} is no folder: name one"):
         _run("backup", str(file), "--without-kafka")
+    with pytest.raises(BackupUnusable, match=f"{file} is no folder: name the one"):
+        _run("restore", str(file))
+    with pytest.raises(BackupError, match="can't be used"):
+        _run("backup", str(file / "below"), "--without-kafka")
+    for inside in (data, data / "backups"):
+        with pytest.raises(BackupError, match="lies inside the installation's own folder"):
+            _run("backup", str(inside), "--without-kafka")
+    assert not (data / "backups").exists()
     with pytest.raises(BackupUnusable, match=r"no backup\.json"):
         _run("restore", str(tmp_path / "nothing"))
     with pytest.raises(BackupUnusable, match=r"no backup\.json"):
         _run("backup", str(tmp_path / "nothing"), "--check")
+
+
+def test_a_silent_kafka_is_asked_first(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.setenv("TRIMTAB_KAFKA_BOOTSTRAP", f"127.0.0.1:{port}")
+    with pytest.raises(Unavailable, match="--without-kafka saves everything but the consumers' offsets"):
+        _run("backup", str(tmp_path / "backup"))
+    assert {path.name for path in (tmp_path / "backup").iterdir()} == {"backup.lock"}
 
 
 def test_a_replay_sends_what_was_asked() -> None:

@@ -15,7 +15,13 @@ from trimtab.cli.root import app
 from trimtab.client import Client
 from trimtab.errors import InvalidInput, Unavailable
 
-MOVED = {"model_id": "m", "version": "1.1.0", "from_stage": "staging", "stage": "production"}
+MOVED: dict[str, Any] = {
+    "model_id": "m",
+    "version": "1.1.0",
+    "stage": "production",
+    "past": [],
+    "deployed_versions": [],
+}
 
 
 @pytest.fixture
@@ -34,26 +40,18 @@ def _route(version: str, weight: float) -> dict[str, Any]:
     return {"name": "main", "version": version, "weight": weight}
 
 
-@pytest.mark.parametrize(
-    ("routes", "hint"),
-    [
-        ([_route("1.0.0", 100)], "of the traffic 1.0.0 has 100 %: `trimtab deploy m` gives it to 1.1.0\n"),
-        (None, "of the traffic nothing has any: `trimtab deploy m` gives it to 1.1.0\n"),
-        ([_route("1.1.0", 100)], ""),
-    ],
-)
-def test_a_promotion_says_who_has_the_traffic(
-    installation: Installation, routes: list[dict[str, Any]] | None, hint: str
-) -> None:
+def test_a_promotion_says_who_still_has_the_traffic(installation: Installation) -> None:
+    installation.answer("POST", "/mlops/models/m/1.1.0/promote", {**MOVED, "deployed_versions": ["1.0.0"]})
+    assert _run(installation, "promote", "m", "1.1.0", "production").splitlines() == [
+        "m 1.1.0 is in production now",
+        "1.0.0 still has the traffic: `trimtab deploy m` gives it to 1.1.0",
+    ]
     installation.answer("POST", "/mlops/models/m/1.1.0/promote", MOVED)
-    if routes is not None:
-        installation.answer("GET", "/mlops/deployments/m", {"routes": routes})
-    assert _run(installation, "promote", "m", "1.1.0", "production") == f"m 1.1.0 is in production now\n{hint}"
-    assert _run(installation, "promote", "m", "1.1.0", "staging") == "m 1.1.0 is in staging now\n"
+    assert _run(installation, "promote", "m", "1.1.0", "production") == "m 1.1.0 is in production now\n"
 
 
 def test_a_rollback_past_a_rejection_says_so(installation: Installation) -> None:
-    installation.answer("POST", "/mlops/models/m/1.1.0/promote", {**MOVED, "unmet": ["rejected by Ada: too slow"]})
+    installation.answer("POST", "/mlops/models/m/1.1.0/promote", {**MOVED, "past": ["rejected by Ada: too slow"]})
     told = _run(installation, "promote", "m", "1.1.0", "production").splitlines()
     assert told[1] == "past what its policy asks for, since it was there before: rejected by Ada: too slow"
 

@@ -5,15 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.kernel.errors import NotFound
 from trimtab.cli.models.group import Comment, ModelId, VersionText, app
 from trimtab.cli.options import ApiKey, AsJson, Url, connected
 from trimtab.cli.output import show
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from trimtab.client import Client
 
 
 @app.command("promote")
@@ -32,10 +29,12 @@ def promote(
     """Move a version to staging, then to production."""
     with connected(url, api_key) as client:
         found = client.promote(model_id, version, stage, comment=comment, changes=changes)
-        hint = _traffic(client, model_id, found["version"]) if stage == "production" and not as_json else ""
     lines = [f"{model_id} {found['version']} is in {stage} now"]
-    lines += [f"past what its policy asks for, since it was there before: {told}" for told in found.get("unmet") or ()]
-    show(found, as_json, lambda console: _print(console, [*lines, hint] if hint else lines))
+    lines += [f"past what its policy asks for, since it was there before: {told}" for told in found["past"]]
+    if found["deployed_versions"]:
+        served = " and ".join(found["deployed_versions"])
+        lines.append(f"{served} still has the traffic: `trimtab deploy {model_id}` gives it to {found['version']}")
+    show(found, as_json, lambda console: _print(console, lines))
 
 
 @app.command("archive")
@@ -51,19 +50,6 @@ def archive(
     with connected(url, api_key) as client:
         found = client.archive(model_id, version, comment=comment)
     show(found, as_json, lambda console: _print(console, [f"{model_id} {found['version']} is archived"]))
-
-
-def _traffic(client: "Client", model_id: str, version: str) -> str:
-    """What is to be done so that `version` gets the model's traffic; empty when it has it all."""
-    try:
-        routes = client.deployment(model_id)["routes"]
-    except NotFound:
-        routes = []
-    others = [route for route in routes if route["version"] != version]
-    if routes and not others:
-        return ""
-    shares = " and ".join(f"{route['version']} has {route['weight']:g} %" for route in others)
-    return f"of the traffic {shares or 'nothing has any'}: `trimtab deploy {model_id}` gives it to {version}"
 
 
 def _print(console: "Console", lines: Sequence[str]) -> None:
