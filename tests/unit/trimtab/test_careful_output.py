@@ -61,5 +61,5 @@ def test_tables_lines_and_pages(installation: Installation) -> None:
         printed = _run(installation, "models", *command)
         assert printed.startswith("# m\n\n\\x1b[31mRED\n")
         assert not set(printed) & set("\x1b\x9b\u202e\x07")
-    command = ["models", "verify", "m", "1.0.0", "--url", installation.url]
-    assert f"    {SHOWN}: damaged: {SHOWN}" in CliRunner().invoke(app, command).stdout
+    verified = CliRunner().invoke(app, ["models", "verify", "m", "1.0.0", "--url", installation.url])
+    assert f"    {SHOWN}: damaged: {SHOWN}" in verified.stdout
