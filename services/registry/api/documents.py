@@ -115,7 +115,7 @@ class Comment(StrictDocument):
 
 
 class Moved(Document):
-    """What a move did. `deployment_revision` is set when it ended a canary; `past` are the gates that a rollback went
+    """What a move did. `deployment_revision` is set when it ended a canary; `unmet` are the gates that a rollback went
     past; `deployed_versions` get the traffic now, where the version that is in production gets none of it."""
 
     model_id: Name
@@ -124,7 +124,7 @@ class Moved(Document):
     stage: Stage
     replaced_version: Version | None
     deployment_revision: int | None
-    past: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
     deployed_versions: tuple[Version, ...] = ()
 
 

@@ -233,7 +233,7 @@ async def _moved(
             stage=moved.to_stage,
             replaced_version=moved.replaced_version,
             deployment_revision=moved.deployment_revision,
-            past=moved.past,
+            unmet=moved.past,
             deployed_versions=moved.deployed_versions,
         )
 

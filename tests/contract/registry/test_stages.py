@@ -24,7 +24,7 @@ async def test_the_way_to_production(registry: Registry) -> None:
         "stage": "staging",
         "replaced_version": None,
         "deployment_revision": None,
-        "past": [],
+        "unmet": [],
         "deployed_versions": [],
     }
     assert (production.json()["from_stage"], production.json()["stage"]) == ("staging", "production")
@@ -56,7 +56,7 @@ async def test_a_rollback_says_what_it_goes_past(registry: Registry) -> None:
     said = {"stage": "production", "decision": "reject", "comment": "it was wrong"}
     assert (await registry.client.post(f"{path}/approvals", json=said)).status_code == 201
     back = await registry.promote(first, "production")
-    (past,) = back.json()["past"]
+    (past,) = back.json()["unmet"]
     assert "rejected by anyone (it was wrong)" in past
     newest = (await registry.client.get(f"{path}/history")).json()["history"][0]
     assert newest["comment"] == f"to production; past {past}"
