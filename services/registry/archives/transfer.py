@@ -104,15 +104,19 @@ def keep_signatures(uow: UnitOfWork, arrived: Arrived, *, actor: str) -> tuple[l
     """Keep those signatures of an archive whose keys are trusted here: (signers kept, keys passed over).
 
     A signature is that of one manifest: where the same record has another one here (it was made at another time), all
-    are passed over. Raises `signatures.BadSignature` when a trusted key is named that did not make the signature.
+    are passed over. Raises `signatures.BadSignature` when a trusted key is named, by the bundle or by its file in the
+    archive, that did not make the signature. What an unknown key is called is the archive's word alone.
     """
     row = here(uow.connection, arrived.record)
     if row.manifest_digest != arrived.record.manifest_digest:
         return [], sorted(arrived.signatures)
     kept, passed_over = [], []
     trusted = {crypto.hint_of(each.public_key): each for each in signing.list_signers(uow.connection)}
+    names = {each.key_sha256 for each in trusted.values()}
     for key, bundle in sorted(arrived.signatures.items()):
         signer = trusted.get(crypto.hint_in(bundle))
+        if signer.key_sha256 != key if signer is not None else key in names:
+            raise crypto.BadSignature(f"signatures/{key}.sig was not made by the key that its name gives")
         if signer is None or signer.revoked_at is not None:
             passed_over.append(key)
             continue

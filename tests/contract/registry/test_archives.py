@@ -280,6 +280,21 @@ class TestSigned:
         assert (await elsewhere.client.get(f"{path}/signatures")).json()["signed_by"] == []
         assert (await elsewhere.client.post(f"{path}/verify")).json()["state"] == "ok"
 
+    async def test_a_signature_under_the_name_of_another_key_is_refused(
+        self, registry: Registry, elsewhere: Registry, key: tuple[Path, str]
+    ) -> None:
+        members = members_of(await exported(registry, await self.signed(registry, key)))
+        bob = ec.generate_private_key(ec.SECP256R1()).public_key()
+        pem = bob.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        trusted = await elsewhere.client.post("/mlops/signers", json={"name": "bob", "public_key": pem})
+        lying = f"signatures/{trusted.json()['key_sha256']}.sig"
+        forged = [(lying if name.startswith("signatures/") else name, data) for name, data in members]
+        answer = await imported(elsewhere, tar_of(forged))
+        assert (answer.status_code, answer.json()["code"]) == (422, "bad-signature")
+        await elsewhere.client.post("/mlops/signers", json={"name": "them", "public_key": key[1]})
+        assert (await imported(elsewhere, tar_of(forged))).status_code == 422
+        assert (await imported(elsewhere, tar_of(members))).json()["signed_by"] == ["them"]
+
     async def test_a_signature_that_does_not_hold_is_refused(
         self, registry: Registry, elsewhere: Registry, key: tuple[Path, str]
     ) -> None:
