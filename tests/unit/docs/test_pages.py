@@ -1,11 +1,14 @@
 """The pages tell the truth where a program can check it."""
 
+import json
 import re
 import runpy
 from pathlib import Path
 
 import pytest
 
+from services.registry.governance.checklist import Control
+from services.registry.governance.policy import Policy, StagePolicy
 from trimtab.cli.root import COMMANDS
 
 ROOT = Path(__file__).parents[3]
@@ -79,3 +82,15 @@ def test_decisions_are_numbered_and_say_when_to_look_again() -> None:
         assert text.startswith(f"# {number:04d}: ")
         assert "**Decision.**" in text
         assert "**Look again when**" in text
+
+
+def test_the_examples_of_a_policy_and_a_control_are_whole() -> None:
+    page = (ARCHITECTURE / "registry.md").read_text()
+    examples = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    policies = [Policy.model_validate(each) for each in examples if "production" in each]
+    controls = [Control.model_validate(each) for each in examples if "title" in each]
+    assert (len(policies), len(controls)) == (1, 1)
+    fields = {name for each in examples for name in each}
+    assert {*Policy.model_fields, *Control.model_fields} <= fields
+    production = next(each["production"] for each in examples if "production" in each)
+    assert set(production) == set(StagePolicy.model_fields)
