@@ -70,7 +70,9 @@ def read_ordering(text: str) -> Ordering:
             "order_by: give registered_at, version, model_id or metrics.NAME, with `asc` or `desc` behind it"
         )
     if name is not None and name[0] not in QUOTES and re.search(r"[\s,]", name):
-        raise InvalidInput(f"order_by: one order, and a metric's name with blanks or commas in quotes: metrics.`{name}`")
+        raise InvalidInput(
+            f"order_by: one order, and a metric's name with blanks or commas in quotes: metrics.`{name}`"
+        )
     if name is not None and name[0] == name[-1] and name[0] in QUOTES and len(name) > 2:
         name = name[1:-1].replace(name[0] * 2, name[0])
     what = "metrics" if name is not None else found["what"]
