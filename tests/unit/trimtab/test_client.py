@@ -149,7 +149,7 @@ async def test_an_upload_goes_where_the_gateway_says_with_the_key(tmp_path: Path
             with Client(gateway.url, api_key="tt_3") as client:
                 found = client.register_model(tmp_path, model_id="m")
         [asked], [sent] = gateway.asked, registry.asked
-    assert found == {"version": "1.0.0"}
+    assert found == {"version": "1.0.0", "created": True}
     assert asked.body == b""
     assert sent.headers["Authorization"] == "Bearer tt_3"
     assert sent.document == {
