@@ -50,6 +50,16 @@ async def zipped(_: Request) -> Response:
     return Response(gzip.compress(b'{"a": 1}'), headers=headers)
 
 
+async def cut(_: Request) -> Response:
+    """An answer that ends before its length."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"some of it"
+        raise RuntimeError("the file is damaged")
+
+    return StreamingResponse(stream(), headers={"content-length": "1000"})
+
+
 async def events(_: Request) -> Response:
     async def stream() -> AsyncIterator[str]:
         yield "data: first\n\n"
@@ -99,6 +109,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
             Route("/openapi.json", openapi),
             Route("/mlops/events", events),
             Route("/mlops/train/zipped", zipped),
+            Route("/mlops/train/cut", cut),
             Route("/{path:path}", echo, methods=methods),
         ]
     )
@@ -145,6 +156,7 @@ async def test_the_gateway(site: Site, client: httpx.AsyncClient) -> None:
     await _does_not_know_the_models_yet(site, client)
     await _streams(site, client)
     await _refuses(site, client)
+    await _breaks_off_with_the_owner(site, client)
     await _merges(site, client)
     await _takes_the_configuration(site, client)
     await _ends_event_streams_when_it_stops(site, client)
@@ -261,6 +273,14 @@ async def _merges(site: Site, client: httpx.AsyncClient) -> None:
     document = (await client.get(f"{site.url}/openapi.json")).json()
     assert {"/mlops/train", "/mlops/predict", "/mlops/serving"} <= document["paths"].keys()
     assert "/openapi.json" in (await client.get(f"{site.url}/docs")).text
+
+
+async def _breaks_off_with_the_owner(site: Site, client: httpx.AsyncClient) -> None:
+    with pytest.raises(httpx.RemoteProtocolError):
+        await client.get(f"{site.url}/mlops/train/cut")
+    log = (site.data_dir / "log").read_text()
+    assert log.count("answer_broke_off") == 1
+    assert "Traceback" not in log
 
 
 async def _takes_the_configuration(site: Site, client: httpx.AsyncClient) -> None:
