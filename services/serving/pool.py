@@ -220,7 +220,8 @@ class Pool:
                     self._install(partly)
             self.on_change()
             try:
-                await asyncio.wait_for(changed.wait(), pause)
+                async with asyncio.timeout(pause):  # `wait_for` of Python 3.11 may swallow a cancellation
+                    await changed.wait()
                 pause = _FIRST_PAUSE_SECONDS
             except TimeoutError:
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)

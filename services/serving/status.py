@@ -42,7 +42,8 @@ class StatusReporter:
             await asyncio.wait([self.task])
         if self._producer.connected:
             try:
-                await asyncio.wait_for(self._send(stopped=True), timeout=2.0)
+                async with asyncio.timeout(2.0):
+                    await self._send(stopped=True)
             except (TrimtabError, TimeoutError) as error:
                 log.warning("stop_not_reported", error=repr(error))
 
@@ -55,7 +56,8 @@ class StatusReporter:
             except TrimtabError as error:
                 log.warning("status_not_reported", error=error.detail)
             try:
-                await asyncio.wait_for(self._changed.wait(), self._settings.serving_status_seconds)
+                async with asyncio.timeout(self._settings.serving_status_seconds):
+                    await self._changed.wait()
             except TimeoutError:
                 continue
 

@@ -102,7 +102,8 @@ class Dispatcher:
             except Unavailable as error:
                 log.warning("dispatcher_waits", error=error.detail)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+                async with asyncio.timeout(POLL_SECONDS):  # `wait_for` of Python 3.11 may swallow a cancellation
+                    await self._wake.wait()
             self._wake.clear()
 
     async def _take(self) -> bool:

@@ -156,7 +156,8 @@ async def _broker(settings: LocalSettings, running: bool) -> Finding:
         return wrong("broker", f"no Kafka answers at {bootstrap}", "start it, or set TRIMTAB_KAFKA_BOOTSTRAP")
     chosen = settings.model_copy(update={"kafka_bootstrap": bootstrap})
     try:
-        existing = await asyncio.wait_for(describe_topics(chosen), 10 * PROBE_SECONDS)
+        async with asyncio.timeout(10 * PROBE_SECONDS):
+            existing = await describe_topics(chosen)
     except (TrimtabError, TimeoutError) as error:
         return wrong("broker", f"{bootstrap}: {error or 'no answer'}", "check TRIMTAB_KAFKA_BOOTSTRAP and its security")
     missing = [topic.name for topic in wanted_topics(chosen) if topic.name not in existing]

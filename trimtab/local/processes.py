@@ -102,7 +102,8 @@ class ServiceProcess:
         if self._process is not None:
             self._signal(signal.SIGTERM)
             try:
-                await asyncio.wait_for(self._process.wait(), timeout_seconds)
+                async with asyncio.timeout(timeout_seconds):
+                    await self._process.wait()
             except TimeoutError:
                 self._tell(ClusterEvent("died", self.spec.name, f"did not stop within {timeout_seconds:g} s, killed"))
             self._kill_group()

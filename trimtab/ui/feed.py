@@ -154,7 +154,8 @@ async def events_of(
     try:
         while not stopping() and not (subscription.overflowed and subscription.queue.empty()):
             try:
-                event = await asyncio.wait_for(subscription.queue.get(), min(heartbeat_seconds, POLL_SECONDS))
+                async with asyncio.timeout(min(heartbeat_seconds, POLL_SECONDS)):
+                    event = await subscription.queue.get()
             except TimeoutError:
                 if loop.time() - last >= heartbeat_seconds:
                     last = loop.time()

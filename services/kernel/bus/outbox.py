@@ -70,7 +70,8 @@ class Relay:
         await asyncio.wait([self.task])
         try:
             if self._producer.connected:
-                await asyncio.wait_for(self._drain(), timeout=5.0)
+                async with asyncio.timeout(5.0):
+                    await self._drain()
             await self._db.write(lambda connection: lease.release(connection, LEASE_NAME, self._holder))
         except (DatabaseUnavailable, SendFailed, Overloaded, TimeoutError) as error:
             log.warning("outbox_not_drained", error=repr(error))
@@ -91,7 +92,8 @@ class Relay:
                 log.warning("outbox_waits", error=str(error), seconds=pause_seconds)
                 pause_seconds = min(pause_seconds * 2, 10.0)
             try:
-                await asyncio.wait_for(self._woken.wait(), pause_seconds)
+                async with asyncio.timeout(pause_seconds):  # `wait_for` of Python 3.11 may swallow a cancellation
+                    await self._woken.wait()
             except TimeoutError:
                 continue
             finally:

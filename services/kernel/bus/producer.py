@@ -70,7 +70,8 @@ class Producer:
             _fail(pending.done, SendFailed("the process stopped before the broker acknowledged the record"))
         if self._client is not None:
             try:
-                await asyncio.wait_for(self._client.stop(), timeout_seconds)
+                async with asyncio.timeout(timeout_seconds):
+                    await self._client.stop()
             except (TimeoutError, KafkaError) as error:
                 log.warning("producer_stop_incomplete", error=repr(error))
 

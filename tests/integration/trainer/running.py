@@ -120,10 +120,14 @@ class Events:
 async def watched_events(settings: Settings, topic: str = "training-events") -> AsyncIterator[Events]:
     """Follow a topic from its start."""
     events = Events()
+    seen: set[str] = set()
 
     async def watch() -> None:
         async for record in follow(settings, [topic], from_start=True):
             envelope, message = record.message()
+            if envelope.id in seen:  # delivery is at least once
+                continue
+            seen.add(envelope.id)
             events.messages.append(message)
             events.revisions.append(envelope.revision)
 
