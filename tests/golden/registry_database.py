@@ -22,8 +22,8 @@ from services.registry import aliases, annotations, deployments, keys, stages, v
 from services.registry.governance import approvals, checks, controls, policies
 from services.registry.governance.checklist import Control, ControlState
 from services.registry.governance.policy import Policy
-from services.registry.keeping import signing
 from services.registry.handlers import on_job_succeeded
+from services.registry.keeping import signing
 from tests.golden.samples import NOON
 
 DATABASES = Path(__file__).parent / "databases"
