@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
-from schemas.base import Document, Name, UtcTime, Version
+from schemas.base import Document, Name, UtcTime
 from schemas.events import Scope, Stage
 from services.kernel.auth import Principal
 from services.kernel.http.api import Reader, Writer
@@ -197,7 +197,7 @@ async def promote(
 @router.post("/{model_id}/{version}/archive", summary="Archive a version", response_model=Moved)
 async def archive(
     model_id: Name,
-    version: Version,
+    version: VersionRef,
     parts: PartsOf,
     principal: Writer,
     comment: Comment | None = None,

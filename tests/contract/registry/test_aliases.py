@@ -136,6 +136,15 @@ async def test_a_version_may_be_named_by_its_alias(registry: Registry) -> None:
     assert other.json()["version"] == second
 
 
+async def test_archiving_what_an_alias_names_says_to_move_the_alias_first(registry: Registry) -> None:
+    version = await registry.version(0, "staging")
+    await registry.client.put("/mlops/models/threat-classifier/aliases/champion", json={"version": version})
+    for named in (version, "@champion"):
+        answer = await registry.client.post(f"/mlops/models/threat-classifier/{named}/archive", json={})
+        assert answer.status_code == 409
+        assert "champion" in answer.json()["detail"]
+
+
 async def test_an_alias_never_names_an_archived_version(registry: Registry) -> None:
     first = await registry.version(0, "staging", "production")
     await point(registry, "champion", first)

@@ -19,7 +19,7 @@ MOVED: dict[str, Any] = {
     "model_id": "m",
     "version": "1.1.0",
     "stage": "production",
-    "past": [],
+    "unmet": [],
     "deployed_versions": [],
 }
 
@@ -51,7 +51,7 @@ def test_a_promotion_says_who_still_has_the_traffic(installation: Installation) 
 
 
 def test_a_rollback_past_a_rejection_says_so(installation: Installation) -> None:
-    installation.answer("POST", "/mlops/models/m/1.1.0/promote", {**MOVED, "past": ["rejected by Ada: too slow"]})
+    installation.answer("POST", "/mlops/models/m/1.1.0/promote", {**MOVED, "unmet": ["rejected by Ada: too slow"]})
     told = _run(installation, "promote", "m", "1.1.0", "production").splitlines()
     assert told[1] == "past what its policy asks for, since it was there before: rejected by Ada: too slow"
 

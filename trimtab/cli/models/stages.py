@@ -30,7 +30,7 @@ def promote(
     with connected(url, api_key) as client:
         found = client.promote(model_id, version, stage, comment=comment, changes=changes)
     lines = [f"{model_id} {found['version']} is in {stage} now"]
-    lines += [f"past what its policy asks for, since it was there before: {told}" for told in found["past"]]
+    lines += [f"past what its policy asks for, since it was there before: {told}" for told in found["unmet"]]
     if found["deployed_versions"]:
         served = " and ".join(found["deployed_versions"])
         lines.append(f"{served} still has the traffic: `trimtab deploy {model_id}` gives it to {found['version']}")
