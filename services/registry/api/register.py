@@ -8,6 +8,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
@@ -137,11 +138,14 @@ async def _by_digest(
         if sizes.setdefault(file.sha256, file.size) != file.size:
             raise InvalidInput(f"files: {file.sha256} is said to have {sizes[file.sha256]} and {file.size} bytes")
     digests = list(sizes)
-    mine = await parts.db.read(lambda connection: within_reach(connection, principal, digests))
-    await asyncio.to_thread(parts.blobs.demand, principal, asked.files, mine)
     files = named(Received(file.path, folder / file.path, file.size, file.sha256) for file in asked.files)
     model = next(file for file in files if file.name == MODEL_NAME)
-    known = await parts.db.read(lambda connection: find_interface(connection, model.sha256))
+
+    def look_up(connection: sa.Connection) -> tuple[set[str], GraphInterface | None]:
+        return within_reach(connection, principal, digests), find_interface(connection, model.sha256)
+
+    mine, known = await parts.db.read(look_up)
+    await asyncio.to_thread(parts.blobs.demand, principal, asked.files, mine)
     wanted = [file for file in files if known is None or file is not model]
     share.take(await asyncio.to_thread(copied_bytes, parts.store, wanted, folder))
     await asyncio.to_thread(bring, parts.store, wanted)

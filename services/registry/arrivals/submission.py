@@ -96,7 +96,7 @@ async def checked_manifest(
             if not file.size and file.name == MODEL_NAME:
                 raise InvalidInput(f"{file.sent_as} is empty: send an ONNX file")
             await asyncio.to_thread(check_content, file.path, file.sent_as)
-    interface = await inspector.version((file.name, file.path, file.sha256) for file in files)
+    interface = await inspector.version(((file.name, file.path, file.sha256) for file in files), known)
     signature = submission.signature
     if signature is None:
         signature = infer_signature(interface, submission.classes)

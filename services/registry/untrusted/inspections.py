@@ -39,14 +39,19 @@ class Inspector:
         self._limits = limits
         self._places = asyncio.Semaphore(at_once)
 
-    async def version(self, files: Iterable[tuple[str, Path, str]]) -> GraphInterface:
+    async def version(
+        self, files: Iterable[tuple[str, Path, str]], known: GraphInterface | None = None
+    ) -> GraphInterface:
         """The interface of a version's `model.onnx`, when this and every further graph and Keras archive may be kept.
 
-        `files` are (name in the version, where it lies, SHA-256). Raises `InvalidInput` and `TooLarge`.
+        `files` are (name in the version, where it lies, SHA-256); `known` is the interface of `model.onnx` where that
+        has been looked up already. Raises `InvalidInput` and `TooLarge`.
         """
-        interface = None
+        interface = known
         for name, path, sha256 in files:
             suffix = Path(name).suffix.lower()
+            if name == MODEL_NAME and known is not None:
+                continue
             if suffix == ".onnx":
                 found = await self.graph(path, sha256)
                 interface = found if name == MODEL_NAME else interface
