@@ -162,7 +162,7 @@ async def test_the_sdk(terminal: Terminal) -> None:
         await client.record_check(MODEL, "@best", "bias", False, detail="d")
         assert (await client.checks(MODEL, version))["latest"][0]["detail"] == "d"
         assert (await client.gates(MODEL, version))["open"] is True
-        await client.promote(MODEL, version, "production", changes="c")
+        await client.promote(MODEL, version, "production")
         assert (await client.history(MODEL, at=datetime.now(UTC)))["production_version"] == version
         await client.set_control(MODEL, "c-1", {"title": "t", "owner": "o"})
         assert [each["counts_as"] for each in (await client.controls(MODEL))["controls"]] == ["open"]
