@@ -1,4 +1,7 @@
-"""Events: what happened. One frozen model per message; a released model never changes its meaning."""
+"""Events: what happened. One frozen model per message; a released model never changes its meaning.
+
+Longer than other modules, since it is a catalogue: one message after the other, by topic, without any logic.
+"""
 
 from enum import StrEnum
 from typing import ClassVar, Literal
