@@ -4,7 +4,7 @@ FROM python:3.12.13-slim-bookworm AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 COPY requirements/runtime.lock /tmp/runtime.lock
 RUN python -m venv /opt/trimtab \
-    && /opt/trimtab/bin/pip install --only-binary :all: --require-hashes -r /tmp/runtime.lock
+    && /opt/trimtab/bin/pip install --only-binary :all: --require-hashes -r /tmp/runtime.lock -c /tmp/runtime.lock
 
 FROM python:3.12.13-slim-bookworm
 ENV PATH=/opt/trimtab/bin:$PATH \

@@ -24,7 +24,7 @@ def locked_environment(name: str, lock: Path) -> Path:
         fcntl.flock(guard, fcntl.LOCK_EX)  # several workers of pytest-xdist may want it at once
         if not complete.exists():
             subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True, timeout=120)
-            install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r"]
-            subprocess.run([python, *install, str(lock)], check=True, timeout=600)
+            install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+            subprocess.run([python, *install, "-r", lock, "-c", lock], check=True, timeout=600)
             complete.touch()
     return python
