@@ -26,7 +26,11 @@ T = TypeVar("T")
 READERS = 4
 """Threads, and connections, that read."""
 BUSY_SECONDS = 30
-"""How long a SQLite writer waits for another process's lock."""
+"""How long a writer waits for another process's lock."""
+IDLE_SECONDS = 10.0
+"""How long a writer of PostgreSQL may pause inside a transaction: a process that is stopped there holds locks.
+
+SQLite has nobody who could end such a transaction."""
 MOST_TOGETHER = 50
 """Writes that share one commit on SQLite, at most."""
 
@@ -53,7 +57,8 @@ class Database:
     `schema` names the service: the PostgreSQL schema, and the label in errors.
     """
 
-    def __init__(self, url: str, schema: str) -> None:
+    def __init__(self, url: str, schema: str, *, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._idle_seconds = idle_seconds
         self.url = url
         self.schema = schema
         self.is_sqlite = url.startswith("sqlite")
@@ -146,12 +151,17 @@ class Database:
 
     def _engine(self, *, pool_size: int, immediate: bool) -> sa.Engine:
         if not self.is_sqlite:
+            options = {"search_path": self.schema}
+            if immediate:
+                options["idle_in_transaction_session_timeout"] = f"{self._idle_seconds * 1000:.0f}"
+                options["lock_timeout"] = f"{BUSY_SECONDS * 1000}"
+            said = " ".join(f"-c{name}={value}" for name, value in options.items())
             return sa.create_engine(
                 self.url,
                 pool_size=pool_size,
                 max_overflow=0,
                 pool_pre_ping=True,
-                connect_args={"options": f"-csearch_path={self.schema}", "connect_timeout": 10},
+                connect_args={"options": said, "connect_timeout": 10},
             )
         engine = sa.create_engine(
             self.url, pool_size=pool_size, max_overflow=0, connect_args={"check_same_thread": False}

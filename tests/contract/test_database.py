@@ -133,6 +133,33 @@ class TestWritesAtOnce:
             database.write_now(lambda c: c.exec_driver_sql("SELECT 1").scalar_one())
 
 
+async def test_a_process_that_is_stopped_inside_a_transaction_holds_up_nobody_for_ever(postgres_url: str) -> None:
+    stopped, other = Database(postgres_url, "probe", idle_seconds=0.5), Database(postgres_url, "probe")
+    migrate(other, "tests.probe.migrations")
+    await other.write(lambda c: c.execute(sa.insert(effects).values(prediction_id="row")))
+    holds, go = threading.Event(), threading.Event()
+
+    def update(connection: sa.Connection) -> None:
+        connection.execute(sa.update(effects).values(prediction_id=sa.func.lower(effects.c.prediction_id)))
+
+    def sleep(connection: sa.Connection) -> None:
+        update(connection)
+        holds.set()
+        assert go.wait(30)
+        update(connection)
+
+    sleeping = asyncio.ensure_future(stopped.write(sleep))
+    assert await asyncio.to_thread(holds.wait, 30)
+    async with asyncio.timeout(20):
+        await other.write(update)
+    go.set()
+    with pytest.raises(DatabaseUnavailable):
+        await sleeping
+    await stopped.write(update)
+    stopped.close()
+    other.close()
+
+
 def alert(number: int = 1) -> Alert:
     return Alert(alert_id=f"a{number}", model_id="m", state="raised", severity="info", title="t", detail="d")
 
