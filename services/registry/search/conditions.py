@@ -30,6 +30,8 @@ _ORDERED: dict[str, Callable[[Any, Any], sa.ColumnElement[bool]]] = {
 _NULLABLE = ("job_id", "experiment_id", "dataset_digest", "parent_version")
 _INDEXED = ("model_id", "stage", "job_id", "experiment_id", "dataset_digest")
 _FINDABLE = ("=", "in")
+_BARELY_INDEXED = ("stage", "job_id", "experiment_id", "dataset_digest")
+"""Columns whose index leads to the rows, and has no `seq` itself."""
 
 PROBE_COST, COLUMN_COST = 6, 1
 """What one comparison costs for one version: a look into another table, or at a column."""
@@ -72,6 +74,17 @@ class Conditions:
                 return None
             case Comparison():
                 return self._found_by_index(expression)
+
+    def counted(self, expression: Expression) -> Candidates | None:
+        """A query with a row for each of the `candidates`, from an index alone where one can count what it cannot name.
+
+        Most parts have too many candidates; reading two thousand rows only to learn that takes long.
+        """
+        if isinstance(expression, Comparison) and expression.operator in _FINDABLE:
+            kind = expression.field.kind
+            if kind in _BARELY_INDEXED:
+                return sa.select(versions.c[kind]).where(self._compare(versions.c[kind], expression))
+        return self.candidates(expression)
 
     def _comparison(self, term: Comparison, seq: Seq, facts: sa.FromClause | None) -> sa.ColumnElement[bool]:
         if term.field.kind in NAMED:
@@ -152,7 +165,8 @@ def visible(prefixes: Sequence[str], model_id: sa.ColumnElement[str]) -> sa.Colu
 def cost_of(expression: Expression, *, looks_up: bool) -> int:
     """What it costs to test one version, in looks at a column; `looks_up`: the version's row itself is looked up."""
     cheap = PROBE_COST if looks_up else COLUMN_COST
-    return sum(cheap if term.field.kind in versions.c else PROBE_COST for term in terms_of(expression))
+    kinds = (term.field.kind for term in terms_of(expression))
+    return sum(cheap if kind in versions.c and kind not in NAMED else PROBE_COST for kind in kinds)
 
 
 def terms_of(expression: Expression) -> Iterator[Comparison]:

@@ -1,11 +1,11 @@
 """One page of versions that fulfil a filter and a text, in bounded time.
 
-Every part of the filter that an index can answer is asked for at most `FEW` versions. If one has no more, those
-few are tested and sorted. Otherwise versions are plentiful, and the index of the wanted order is walked from where
-the page before ended, at most so many versions as `WALK` allows for what it costs to test one. A walk that has
-found less by then answers with what it has found and where it stopped: such a page is short, or even empty, and still
-has a cursor. Hence no question takes longer than a page's time, however many versions there are; none has an OFFSET
-from the beginning, and what is registered meanwhile shifts nothing.
+Every part of the filter that an index can answer is asked whether it has more than `FEW` versions. If one has no
+more, those few are tested and sorted. Otherwise versions are plentiful, and the index of the wanted order is walked
+from where the page before ended, at most so many versions as `WALK` allows for what it costs to test one. A walk that
+has found less by then answers with what it has found and where it stopped: such a page is short, or even empty, and
+still has a cursor. Hence no question takes longer than a page's time, however many versions there are; none has an
+OFFSET from the beginning, and what is registered meanwhile shifts nothing.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ import sqlalchemy as sa
 from services.registry.search.conditions import PROBE_COST, Candidates, Conditions, cost_of, looked_up, visible
 from services.registry.search.expression import And, Comparison, Expression, conjuncts
 from services.registry.search.ordering import Key, Ordering, Place
-from services.registry.search.rows import among
+from services.registry.search.rows import among, listed
 from services.registry.search.text import key_of, matches, version_words
-from services.registry.tables import versions
+from services.registry.tables import version_metrics, versions
 
 FEW = 2000
 """Versions that are tested and sorted without the order's index."""
@@ -77,32 +77,52 @@ class _Search:
         """The smallest known set of candidates, if any has at most `FEW`."""
         if self._walks_words and not (self._parts or self._question.prefixes):
             return None
-        smallest: list[int] | None = None
-        for query in self._askable():
-            found = [row[0] for row in self._connection.execute(query.limit(FEW + 1))]
-            if len(found) <= FEW and (smallest is None or len(found) < len(smallest)):
-                smallest = found
-                if len(smallest) <= ENOUGH:
-                    break
-        return smallest
+        smallest, least = None, FEW + 1
+        for candidates, counted in self._askable():
+            count = self._count(counted)
+            if count < least:
+                smallest, least = candidates, count
+            if least <= ENOUGH:
+                break
+        return None if smallest is None else sorted(set(self._connection.execute(smallest).scalars()))
 
-    def _askable(self) -> list[Candidates]:
+    def _count(self, query: Candidates) -> int:
+        """How many rows a query has, but no more than one over `FEW`."""
+        some = query.limit(FEW + 1).subquery("some")
+        return int(self._connection.execute(sa.select(sa.func.count()).select_from(some)).scalar_one())
+
+    def _askable(self) -> list[tuple[Candidates, Candidates]]:
+        """Queries that name candidates, each with the one that counts them: most turn out to be too many."""
         asked: list[Candidates] = []
         if self._match is not None:
             asked.append(sa.select(key_of(self._dialect)).select_from(version_words).where(self._match))
         if self._question.prefixes:
             asked.append(sa.select(versions.c.seq).where(visible(self._question.prefixes, versions.c.model_id)))
-        found = (self._conditions.candidates(part) for part in self._parts)
-        return [*asked, *(query for query in found if query is not None)][:ASKED_PARTS]
+        pairs = [(query, query) for query in asked]
+        for part in self._parts:
+            candidates, counted = self._conditions.candidates(part), self._conditions.counted(part)
+            if candidates is not None and counted is not None:
+                pairs.append((candidates, counted))
+        return pairs[:ASKED_PARTS]
 
     def _tested(self, few: Sequence[int], after: Key | None, limit: int) -> Found:
         ordering = self._question.ordering
-        place, key, given = ordering.place(self._dialect)
-        query = sa.select(*key).where(*given, among(self._connection, place.c.seq, few), *self._wanted(place))
-        keys = [tuple(row) for row in self._connection.execute(query)]
+        query = self._keys(few) if ordering.metric is None else self._measured(few, ordering.metric)
+        keys = [tuple(row) for row in self._connection.execute(query) if row[0] is not None]
         left = [each for each in keys if after is None or ordering.passed(each, after)]
         page = ordering.sorted(left)[:limit]
         return Found(page, page[-1] if len(left) > limit else None)
+
+    def _keys(self, few: Sequence[int]) -> sa.Select[Any]:
+        place, key, given = self._question.ordering.place(self._dialect)
+        return sa.select(*key).where(*given, among(self._connection, place.c.seq, few), *self._wanted(place))
+
+    def _measured(self, few: Sequence[int], metric: str) -> sa.Select[Any]:
+        """The keys by a metric, NULL for a version without it. Looked up one by one: of a list of numbers beside the
+        metric's name a database may as well make a way through all versions that have it."""
+        place, of = listed(self._connection, few), version_metrics
+        value = sa.select(of.c.value).where(of.c.seq == place.c.seq, of.c.name == metric).scalar_subquery()
+        return sa.select(value, place.c.seq).where(*self._wanted(place))
 
     # a walk along the order's index
 
@@ -156,9 +176,14 @@ class _Search:
         return ordering.metric is None
 
     def _wanted(self, place: sa.FromClause) -> list[sa.ColumnElement[bool]]:
-        """What the versions at `place` must fulfil."""
-        whole = And(self._parts) if self._parts else None
+        """What the versions at `place` must fulfil, what is quickly looked at first.
+
+        On SQLite it is under a cast: of the conditions alone it takes one that has an index, reads all that fulfil it,
+        and sorts them, where the order was to be walked.
+        """
         reads_facts = self._reads_facts and place is not version_words
+        parts = sorted(self._parts, key=lambda part: cost_of(part, looks_up=not reads_facts))
+        whole = And(tuple(parts)) if parts else None
         seq: Any = key_of(self._dialect) if place is version_words else place.c.seq
         wanted: list[sa.ColumnElement[bool]] = []
         if whole is not None:
@@ -169,6 +194,8 @@ class _Search:
             each = versions.alias("mine")
             mine = looked_up(visible(self._question.prefixes, each.c.model_id), each.c.seq == seq)
             wanted.append(visible(self._question.prefixes, place.c.model_id) if reads_facts else mine)
+        if self._dialect == "sqlite" and wanted:
+            return [sa.cast(sa.and_(*wanted), sa.Boolean)]
         return wanted
 
     def _found_by_text(self, seq: Any) -> sa.ColumnElement[bool]:

@@ -23,6 +23,16 @@ def among(connection: sa.Connection, column: sa.ColumnElement[int], numbers: Seq
     return column == sa.func.any(sa.bindparam(None, list(numbers), type_=ARRAY(sa.BigInteger)))
 
 
+def listed(connection: sa.Connection, numbers: Sequence[int]) -> sa.FromClause:
+    """`numbers` as a table with the column `seq`: one parameter, however many there are."""
+    if connection.dialect.name == "sqlite":
+        each: Any = sa.func.json_each(json.dumps(list(numbers))).table_valued("value").c.value
+    else:
+        array = sa.bindparam(None, list(numbers), type_=ARRAY(sa.BigInteger))
+        each = sa.func.unnest(array).table_valued("value").render_derived().c.value
+    return sa.select(sa.type_coerce(each, sa.BigInteger).label("seq")).subquery("listed")
+
+
 def read_found(connection: sa.Connection, numbers: Sequence[int]) -> list[dict[str, Any]]:
     """Of each version (by `seq`, in this order) its row, with model_name, metrics, aliases and decoded tags."""
     if not numbers:
