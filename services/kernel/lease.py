@@ -10,11 +10,18 @@ from services.kernel.tables import leases
 
 
 def acquire(
-    connection: sa.Connection, name: str, holder: str, seconds: float, clock: Callable[[], float] = time.time
+    connection: sa.Connection,
+    name: str,
+    holder: str,
+    seconds: float,
+    clock: Callable[[], float] = time.time,
+    *,
+    spare_seconds: float | None = None,
 ) -> int | None:
     """Take or renew the lease `name` for `seconds`. The epoch when held, or None when another holds it.
 
-    The epoch grows by one each time the lease changes hands.
+    The epoch grows by one each time the lease changes hands. What its holder has for more than `spare_seconds` yet is
+    left as it is, which writes nothing.
     """
     now = clock()
     row = connection.execute(sa.select(leases).where(leases.c.name == name).with_for_update()).one_or_none()
@@ -25,6 +32,8 @@ def acquire(
         return None if taken is None else 1  # another took it at the same moment
     if row.holder != holder and row.expires_at > now:
         return None
+    if spare_seconds is not None and row.holder == holder and now + spare_seconds < row.expires_at <= now + seconds:
+        return int(row.epoch)
     epoch = row.epoch if row.holder == holder else row.epoch + 1
     connection.execute(
         leases.update().where(leases.c.name == name).values(holder=holder, epoch=epoch, expires_at=now + seconds)

@@ -9,6 +9,7 @@ import logging
 import sys
 import traceback
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from opentelemetry import trace
@@ -102,8 +103,9 @@ def trace_to(service: str, otlp_endpoint: str | None) -> None:
     trace.set_tracer_provider(provider)
 
 
+@cache
 def tracer() -> trace.Tracer:
-    """The tracer of this project."""
+    """The tracer of this project; before `trace_to` one that waits for it."""
     return trace.get_tracer("trimtab")
 
 

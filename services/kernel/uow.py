@@ -115,8 +115,11 @@ class Work:
         result = fn(uow)
         rows = uow.take_rows()
         if rows:
-            connection.execute(outbox.insert(), rows)
+            connection.execute(_APPEND, rows)
         return result
+
+
+_APPEND = outbox.insert()
 
 
 @cache

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from schemas.envelope import Envelope
 from schemas.events import ModelRegistered, Stage, VersionBytesReturned
 from schemas.manifest import Manifest
-from services.kernel.db import insert_into
+from services.kernel.db import insert_in
 from services.kernel.errors import Conflict, NotFound
 from services.kernel.uow import UnitOfWork
 from services.registry import audit
@@ -24,6 +25,16 @@ from services.registry.tables import aliases, models, stage_moves, versions
 NEWEST_FIRST = (versions.c.major.desc(), versions.c.minor.desc(), versions.c.patch.desc())
 
 Row = sa.Row[Any]
+
+# Statements of every registration are made once: making one takes longer than running it.
+_OF_MODEL = versions.c.model_id == sa.bindparam("model")
+_BY_VERSION = sa.select(versions).where(_OF_MODEL, versions.c.version == sa.bindparam("number"))
+_BY_RECORD = sa.select(versions).where(_OF_MODEL, versions.c.record_digest == sa.bindparam("digest"))
+_NEWEST = (
+    sa.select(versions.c.major, versions.c.minor, versions.c.patch).where(_OF_MODEL).order_by(*NEWEST_FIRST).limit(1)
+)
+_IN_PRODUCTION = sa.select(versions.c.version).where(_OF_MODEL, versions.c.stage == Stage.PRODUCTION.value)
+_ADD_VERSION, _ADD_MOVE = versions.insert(), stage_moves.insert()
 
 
 @dataclass(frozen=True)
@@ -84,12 +95,7 @@ def register(
             _take_back(uow, known, manifest, manifest_digest, artifact, actor=actor, revision=revision)
         return str(known.version), False
     if version is None:
-        newest = connection.execute(
-            sa.select(versions.c.major, versions.c.minor, versions.c.patch)
-            .where(versions.c.model_id == model_id)
-            .order_by(*NEWEST_FIRST)
-            .limit(1)
-        ).first()
+        newest = connection.execute(_NEWEST, {"model": model_id}).first()
         version = next_version((newest.major, newest.minor, newest.patch) if newest else None, now.date())
     major, minor, patch = parse_version(version)
     parent = manifest.lineage.parent_version or (
@@ -97,7 +103,7 @@ def register(
     )
     seq = audit.record(uow, actor, "model.registered", f"{model_id}:{version}", manifest_digest=manifest_digest)
     connection.execute(
-        versions.insert(),
+        _ADD_VERSION,
         {
             "model_id": model_id,
             "version": version,
@@ -137,7 +143,7 @@ def register(
         tags=manifest.tags,
     )
     connection.execute(
-        stage_moves.insert(),
+        _ADD_MOVE,
         {
             "model_id": model_id,
             "version": version,
@@ -179,9 +185,7 @@ def find_version(connection: sa.Connection, model_id: str, version: str) -> Row:
     """The row of a version, which may be named by an alias too (`@champion`). Raises `NotFound`."""
     if version.startswith("@"):
         version = _aliased(connection, model_id, version[1:])
-    row = connection.execute(
-        sa.select(versions).where(versions.c.model_id == model_id, versions.c.version == version)
-    ).first()
+    row = connection.execute(_BY_VERSION, {"model": model_id, "number": version}).first()
     if row is None:
         find_model(connection, model_id)
         raise NotFound(f"model {model_id!r} has no version {version}")
@@ -208,9 +212,7 @@ def _aliased(connection: sa.Connection, model_id: str, alias: str) -> str:
 
 def production_version(connection: sa.Connection, model_id: str) -> str | None:
     """The version that is in production now, or None."""
-    return connection.execute(
-        sa.select(versions.c.version).where(versions.c.model_id == model_id, versions.c.stage == Stage.PRODUCTION.value)
-    ).scalar()
+    return connection.execute(_IN_PRODUCTION, {"model": model_id}).scalar()
 
 
 def list_versions(
@@ -279,27 +281,29 @@ def leading_versions(connection: sa.Connection, model_ids: Sequence[str]) -> Seq
 
 
 def _ensure_model(connection: sa.Connection, manifest: Manifest, now: float) -> None:
-    insert = insert_into(connection, models)
     values = {"name": manifest.model_name, "model_type": manifest.model_type}
-    statement = insert.values(id=manifest.model_id, created_at=now, **values)
-    given = {name: value for name, value in values.items() if value}
-    if given:
-        statement = statement.on_conflict_do_update(index_elements=["id"], set_=given)
-    else:
-        statement = statement.on_conflict_do_nothing()
-    connection.execute(statement)
+    statement = _ensure(connection.dialect.name, tuple(name for name, value in values.items() if value))
+    connection.execute(statement, {"id": manifest.model_id, "created_at": now, **values})
+
+
+@cache
+def _ensure(dialect: str, given: tuple[str, ...]) -> sa.Executable:
+    """Adds a model, or gives it what is `given` of its name and type."""
+    insert = insert_in(dialect, models)
+    if not given:
+        return insert.on_conflict_do_nothing()
+    return insert.on_conflict_do_update(index_elements=["id"], set_={name: insert.excluded[name] for name in given})
 
 
 def _known(connection: sa.Connection, model_id: str, digest: str, asked: str | None) -> Row | None:
     """The version that is this record already, or None. Raises `Conflict`, see `register`."""
-    of_model = sa.select(versions).where(versions.c.model_id == model_id)
     if asked is not None:
-        taken = connection.execute(of_model.where(versions.c.version == asked)).first()
+        taken = connection.execute(_BY_VERSION, {"model": model_id, "number": asked}).first()
         if taken is not None and taken.record_digest != digest:
             raise Conflict(f"version {asked} of {model_id} exists and holds something else: versions never change")
         if taken is not None:
             return taken
-    row = connection.execute(of_model.where(versions.c.record_digest == digest)).first()
+    row = connection.execute(_BY_RECORD, {"model": model_id, "digest": digest}).first()
     if row is not None and asked is not None:
         raise Conflict(
             f"this record is version {row.version} of {model_id} already, not {asked}: give it another description to "

@@ -14,7 +14,7 @@ from services.kernel import idempotency, lease
 from services.kernel.db import MOST_TOGETHER, Database, DatabaseUnavailable
 from services.kernel.errors import Conflict
 from services.kernel.migrate import migrate
-from services.kernel.tables import metadata, outbox
+from services.kernel.tables import leases, metadata, outbox
 from services.kernel.uow import UnitOfWork, Work
 from tests.probe.app import effects
 
@@ -224,6 +224,19 @@ def test_a_lease_has_one_holder_and_a_zombie_is_told_by_its_epoch(db: Database) 
     assert take("a") is None
     db.write_now(lambda c: lease.release(c, "job", "b"))
     assert take("a") == 3
+
+
+def test_a_lease_with_time_to_spare_is_not_written(db: Database) -> None:
+    def take(now: float) -> float:
+        epoch = db.write_now(lambda c: lease.acquire(c, "job", "a", 10, lambda: now, spare_seconds=5))
+        assert epoch == 1
+        expires_at = db.read_now(lambda c: c.execute(sa.select(leases.c.expires_at)).scalar_one())
+        return float(expires_at)
+
+    assert take(1000) == 1010
+    assert take(1004) == 1010
+    assert take(1005) == 1015
+    assert take(900) == 910  # the clock was set back: not held for longer than it says
 
 
 def test_a_lease_that_many_ask_for_at_once_goes_to_one(url: str) -> None:

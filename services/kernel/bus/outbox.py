@@ -33,6 +33,9 @@ BATCH = 500
 LEASE_NAME = "outbox-relay"
 LEASE_SECONDS = 10.0
 POLL_SECONDS = 1.0
+GATHER_SECONDS = 0.02
+"""Pause after something was published: what is committed meanwhile is published together, in two transactions for all
+of it. What comes after a quiet time is published at once."""
 KEEP_SECONDS = 7 * 24 * 3600.0
 PRUNE_EVERY_SECONDS = 600.0
 PRUNE_ROWS = 5_000
@@ -85,7 +88,8 @@ class Relay:
         pause_seconds = POLL_SECONDS
         while True:
             try:
-                await self._drain()
+                if await self._drain():
+                    await asyncio.sleep(GATHER_SECONDS)
                 await self._prune()
                 pause_seconds = POLL_SECONDS
             except (DatabaseUnavailable, SendFailed, Overloaded) as error:
@@ -99,15 +103,18 @@ class Relay:
             finally:
                 self._woken.clear()
 
-    async def _drain(self) -> None:
-        while True:
-            rows = await self._db.write(self._claim)
-            OLDEST.set(time.time() - rows[0].at if rows else 0.0)
-            if not rows:
-                return
+    async def _drain(self) -> bool:
+        """Publish all that waits; whether there was anything."""
+        drained = False
+        while rows := await self._db.write(self._claim):
+            OLDEST.set(time.time() - rows[0].at)
             await self._publish(rows)
+            drained = True
             if len(rows) < BATCH:
-                return
+                break
+        else:
+            OLDEST.set(0.0)
+        return drained
 
     def _claim(self, connection: sa.Connection) -> list[Any]:
         statement = (
@@ -117,9 +124,10 @@ class Relay:
             .limit(BATCH)
         )
         rows = list(connection.execute(statement))
-        if rows and lease.acquire(connection, LEASE_NAME, self._holder, LEASE_SECONDS) is None:
+        if not rows:
             return []
-        return rows
+        held = lease.acquire(connection, LEASE_NAME, self._holder, LEASE_SECONDS, spare_seconds=LEASE_SECONDS / 2)
+        return rows if held is not None else []
 
     async def _publish(self, rows: list[Any]) -> None:
         results: dict[int, int | BaseException] = {}

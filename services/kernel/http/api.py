@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from schemas.events import Scope
@@ -30,7 +31,7 @@ def create_api(
 
     Handlers find the service at `request.app.state.service`. `openapi_url` None: the routers answer that path.
     """
-    app = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=openapi_url)
+    app = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=openapi_url, telemetry=_TRACED_ELSEWHERE)
     app.state.service = service
     problems.install(app)
     app.include_router(_health)
@@ -38,6 +39,10 @@ def create_api(
         app.include_router(router)
     app.add_middleware(Guard, settings=service.settings, unbounded=unbounded)
     return app
+
+
+_TRACED_ELSEWHERE: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+"""The guard makes a request's span: FastAPI's own, five a request, would be paid for twice."""
 
 
 def requires(scope: str, *, every_model: bool = False) -> Any:

@@ -157,9 +157,12 @@ class ProductionAt(Document):
     move: MoveDocument | None
 
 
-def version_document(row: sa.Row[Any], aliases: Sequence[str] = ()) -> VersionDocument:
-    """The document of a version's row, and the names that point to it."""
-    manifest = Manifest.model_validate(json.loads(row.manifest))
+def version_document(
+    row: sa.Row[Any], aliases: Sequence[str] = (), manifest: Manifest | None = None
+) -> VersionDocument:
+    """The document of a version's row, and the names that point to it; `manifest`: the row's, where it is at hand."""
+    if manifest is None:
+        manifest = Manifest.model_validate(json.loads(row.manifest))
     return VersionDocument(
         model_id=row.model_id,
         model_name=manifest.model_name,

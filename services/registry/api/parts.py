@@ -42,7 +42,7 @@ class Parts:
     room: Room
 
 
-def parts_of(request: Request) -> Parts:
+async def parts_of(request: Request) -> Parts:  # FastAPI would run a plain function in a thread
     """The parts that `app.build` put together."""
     parts: Parts = request.app.state.service.state["parts"]
     return parts
@@ -97,16 +97,25 @@ async def once(
     """Run `change` in one transaction and answer its JSON with `status`; a known Idempotency-Key answers as before."""
     fingerprint = digest([actor, request])
 
-    def within(uow: UnitOfWork) -> tuple[int, Any]:
+    def within(uow: UnitOfWork) -> JSONResponse:
         earlier = recall(uow.connection, route, key, fingerprint)
         if earlier is not None:
-            return earlier
-        answer = json.loads(change(uow).model_dump_json())
-        remember(uow.connection, route, key, fingerprint, status, answer)
-        return status, answer
+            code, body = earlier
+            return JSONResponse(body, status_code=code)
+        answer = change(uow).model_dump_json().encode()
+        if key is not None:
+            remember(uow.connection, route, key, fingerprint, status, json.loads(answer))
+        return _Encoded(answer, status_code=status)
 
-    code, body = await parts.work.run(within)
-    return JSONResponse(body, status_code=code)
+    return await parts.work.run(within)
+
+
+class _Encoded(JSONResponse):
+    """An answer that is JSON already."""
+
+    def render(self, content: bytes) -> bytes:
+        """`content` as it is."""
+        return content
 
 
 def time_of(seconds: float) -> datetime:

@@ -5,6 +5,9 @@ By digest (`application/json`: the files were sent to `/mlops/blobs` before), or
 """
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +27,12 @@ from services.registry import versions
 from services.registry.api.bodies import disk_errors, read_json, staging
 from services.registry.api.documents import VersionDocument, version_document
 from services.registry.api.parts import IdempotencyKey, Parts, PartsOf
-from services.registry.api.storing import Stored, register_once, store
+from services.registry.api.storing import Stored, register_once, store, store_own
 from services.registry.arrivals.blobs import NamedBlob, bring, copied_bytes, within_reach
 from services.registry.arrivals.incoming import Incoming, Received, checked_name
-from services.registry.arrivals.room import Share
-from services.registry.arrivals.submission import Submission, checked_manifest, named, read_submission
+from services.registry.arrivals.submission import Submission, checked_manifest, manifest_of, named, read_submission
 from services.registry.arrivals.upload import receive
+from services.registry.keeping.garbage import any_condemned
 from services.registry.untrusted.inspection import GraphInterface
 from services.registry.untrusted.inspections import find_interface
 from services.registry.versions import record_digest
@@ -95,16 +98,9 @@ async def register(
     request: Request, parts: PartsOf, principal: Writer, idempotency_key: IdempotencyKey = None
 ) -> JSONResponse:
     """Take a version. 201 when it is new, 200 when this very record exists already, 409 naming the blobs to send."""
+    by_digest = request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
     with disk_errors(parts.settings.data_dir):
-        async with staging(parts) as (folder, share):
-            known: GraphInterface | None = None
-            by_digest = request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
-            if by_digest:
-                submission, files, known = await _by_digest(request, parts, principal, folder, share)
-            else:
-                submission, files = await _with_files(request, parts, principal, folder, share)
-            manifest = await checked_manifest(files, submission, parts.inspector, known)
-            stored = await store(parts, files, manifest, is_own=submission.created_at is None, were_sent=not by_digest)
+        submission, stored = await (_by_digest if by_digest else _with_files)(request, parts, principal)
 
     def change(uow: UnitOfWork, stored: Stored) -> tuple[VersionDocument, bool]:
         version, is_new = versions.register(
@@ -115,55 +111,71 @@ async def register(
             actor=principal.name,
             version=submission.version,
         )
-        return version_document(versions.find_version(uow.connection, manifest.model_id, version)), is_new
+        row = versions.find_version(uow.connection, submission.model_id, version)
+        return version_document(row, manifest=stored.manifest if is_new else None), is_new
 
-    asked = [record_digest(manifest), submission.version]
+    asked = [record_digest(stored.manifest), submission.version]
     return await register_once(parts, "register", idempotency_key, asked, principal.name, stored, change)
 
 
-async def _by_digest(
-    request: Request, parts: Parts, principal: Principal, folder: Path, share: Share
-) -> tuple[Submission, list[Received], GraphInterface | None]:
-    """The files of a version whose blobs were sent before, laid into `folder` to be checked."""
+async def _by_digest(request: Request, parts: Parts, principal: Principal) -> tuple[Submission, Stored]:
+    """Store a version whose blobs were sent before. A graph that was opened before is not looked at again."""
     asked = Registration.model_validate_json(await read_json(request, MAX_DOCUMENT_BYTES))
     principal.demand(Scope.WRITE, asked.metadata.model_id)
-    names: set[str] = set()
-    for file in asked.files:
-        names.add(checked_name(file.path, names))
-    if sum(file.size for file in asked.files) > parts.settings.registry_max_upload_bytes:
-        limit = parts.settings.registry_max_upload_bytes
-        raise TooLarge(f"the version is over {limit} bytes: see TRIMTAB_REGISTRY_MAX_UPLOAD_BYTES")
-    sizes: dict[str, int] = {}
-    for file in asked.files:
-        if sizes.setdefault(file.sha256, file.size) != file.size:
-            raise InvalidInput(f"files: {file.sha256} is said to have {sizes[file.sha256]} and {file.size} bytes")
-    digests = list(sizes)
-    files = named(Received(file.path, folder / file.path, file.size, file.sha256) for file in asked.files)
+    sizes = _checked_sizes(asked.files, parts.settings.registry_max_upload_bytes)
+    is_own = asked.metadata.created_at is None
+    files = named(Received(file.path, Path(file.path), file.size, file.sha256) for file in asked.files)
     model = next(file for file in files if file.name == MODEL_NAME)
 
-    def look_up(connection: sa.Connection) -> tuple[set[str], GraphInterface | None]:
-        return within_reach(connection, principal, digests), find_interface(connection, model.sha256)
+    def look_up(connection: sa.Connection) -> tuple[set[str], GraphInterface | None, bool]:
+        return (
+            within_reach(connection, principal, list(sizes)),
+            find_interface(connection, model.sha256),
+            any_condemned(connection, sizes),
+        )
 
-    mine, known = await parts.db.read(look_up)
+    mine, known, is_condemned = await parts.db.read(look_up)
+    if known is not None and files == [model] and is_own and not is_condemned:
+        manifest = manifest_of(files, asked.metadata, known)
+        demand = partial(parts.blobs.demand, principal, asked.files, mine)
+        return asked.metadata, await store_own(parts, manifest, demand)
     await asyncio.to_thread(parts.blobs.demand, principal, asked.files, mine)
-    wanted = [file for file in files if known is None or file is not model]
-    share.take(await asyncio.to_thread(copied_bytes, parts.store, wanted, folder))
-    await asyncio.to_thread(bring, parts.store, wanted)
-    return asked.metadata, files, known
+    async with staging(parts) as (folder, share):
+        files = [replace(file, path=folder / file.path) for file in files]
+        wanted = [file for file in files if known is None or file.name != MODEL_NAME]
+        share.take(await asyncio.to_thread(copied_bytes, parts.store, wanted, folder))
+        await asyncio.to_thread(bring, parts.store, wanted)
+        manifest = await checked_manifest(files, asked.metadata, parts.inspector, known)
+        return asked.metadata, await store(parts, files, manifest, is_own=is_own, were_sent=False)
 
 
-async def _with_files(
-    request: Request, parts: Parts, principal: Principal, folder: Path, share: Share
-) -> tuple[Submission, list[Received]]:
-    """The files of a version that came with it."""
-    incoming = Incoming(folder)
-    await receive(
-        request.headers.get("content-type", ""),
-        share.counted(request.stream()),
-        incoming,
-        max_bytes=parts.settings.registry_max_upload_bytes,
-        idle_seconds=parts.settings.registry_upload_idle_seconds,
-    )
-    submission = read_submission(incoming.metadata)
-    principal.demand(Scope.WRITE, submission.model_id)
-    return submission, named(incoming.files)
+def _checked_sizes(files: Sequence[NamedBlob], limit: int) -> dict[str, int]:
+    """The size of each blob that `files` name. Raises `InvalidInput` and `TooLarge`."""
+    names: set[str] = set()
+    for file in files:
+        names.add(checked_name(file.path, names))
+    if sum(file.size for file in files) > limit:
+        raise TooLarge(f"the version is over {limit} bytes: see TRIMTAB_REGISTRY_MAX_UPLOAD_BYTES")
+    sizes: dict[str, int] = {}
+    for file in files:
+        if sizes.setdefault(file.sha256, file.size) != file.size:
+            raise InvalidInput(f"files: {file.sha256} is said to have {sizes[file.sha256]} and {file.size} bytes")
+    return sizes
+
+
+async def _with_files(request: Request, parts: Parts, principal: Principal) -> tuple[Submission, Stored]:
+    """Store a version whose files come with it."""
+    async with staging(parts) as (folder, share):
+        incoming = Incoming(folder)
+        await receive(
+            request.headers.get("content-type", ""),
+            share.counted(request.stream()),
+            incoming,
+            max_bytes=parts.settings.registry_max_upload_bytes,
+            idle_seconds=parts.settings.registry_upload_idle_seconds,
+        )
+        submission = read_submission(incoming.metadata)
+        principal.demand(Scope.WRITE, submission.model_id)
+        files = named(incoming.files)
+        manifest = await checked_manifest(files, submission, parts.inspector)
+        return submission, await store(parts, files, manifest, is_own=submission.created_at is None, were_sent=True)

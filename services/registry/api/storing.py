@@ -57,6 +57,23 @@ async def store(
     return Stored(manifest, hashlib.sha256(written).hexdigest(), artifact, is_own)
 
 
+async def store_own(parts: Parts, manifest: Manifest, demand: Callable[[], None]) -> Stored:
+    """Put a manifest of this request's own into the store, whose files lie there, as `demand` finds.
+
+    `demand` blocks, and raises when one is missing. None of them was condemned before: what it finds cannot be claimed
+    as garbage for a grace.
+    """
+    written = manifest.to_bytes()
+    artifact = prefix_of(manifest.model_id, written)
+
+    def put() -> None:
+        demand()
+        store_version(parts.store, (), artifact, written, were_sent=False)
+
+    await asyncio.to_thread(put)
+    return Stored(manifest, hashlib.sha256(written).hexdigest(), artifact, is_own=True)
+
+
 async def register_once(
     parts: Parts,
     route: str,

@@ -70,6 +70,8 @@ class Blobs:
             return not keep_blob(self.store, blob.sha256, blob.size)
 
         wanted = list(blobs)
+        if len(wanted) == 1:
+            return [blob for blob in wanted if missing(blob)]
         with ThreadPoolExecutor(_LOOKUPS) as pool:
             return [blob for blob, gone in zip(wanted, pool.map(missing, wanted), strict=True) if gone]
 

@@ -97,6 +97,11 @@ async def checked_manifest(
                 raise InvalidInput(f"{file.sent_as} is empty: send an ONNX file")
             await asyncio.to_thread(check_content, file.path, file.sent_as)
     interface = await inspector.version(((file.name, file.path, file.sha256) for file in files), known)
+    return manifest_of(files, submission, interface)
+
+
+def manifest_of(files: Sequence[Received], submission: Submission, interface: GraphInterface) -> Manifest:
+    """The manifest of `files`, whose `model.onnx` has this interface. Raises `InvalidInput`: the signature differs."""
     signature = submission.signature
     if signature is None:
         signature = infer_signature(interface, submission.classes)

@@ -11,12 +11,13 @@ may be gone at any moment, so they must be stored once more. The row's lock deci
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from services.kernel.artifacts import blob_key
-from services.kernel.db import Database, insert_into
+from services.kernel.db import Database, insert_in, insert_into
 from services.kernel.errors import Unavailable
 from services.registry.handlers import PENDING
 from services.registry.tables import blob_holders, condemned, registrations, versions
@@ -29,6 +30,10 @@ CHUNK = 500
 """Keys in one query."""
 
 Row = sa.Row[Any]
+
+_NAMED = condemned.c.key.in_(sa.bindparam("keys", expanding=True))
+_LOCKED = sa.select(condemned.c.key, condemned.c.claimed_at).where(_NAMED).with_for_update()
+_ANY = sa.select(condemned.c.key).where(_NAMED).limit(1)
 
 
 class BeingCollected(Unavailable):
@@ -49,9 +54,7 @@ def unit_of(artifact: str) -> str:
 def rescue(connection: sa.Connection, digests: Iterable[str], artifact: str | None = None) -> None:
     """Condemn these bytes, and the unit of `artifact`, no longer. Raises `BeingCollected` when it is too late."""
     for some in _chunks(_keys(digests, artifact)):
-        rows = connection.execute(
-            sa.select(condemned.c.key, condemned.c.claimed_at).where(condemned.c.key.in_(some)).with_for_update()
-        ).all()
+        rows = connection.execute(_LOCKED, {"keys": some}).all()
         claimed = [row.key for row in rows if row.claimed_at is not None]
         if claimed:
             raise BeingCollected(f"{claimed[0]} is being removed as garbage right now: send the version again")
@@ -65,15 +68,16 @@ async def rescue_first(db: Database, digests: Iterable[str], artifact: str | Non
     Costs a look-up where nothing is condemned. Raises `BeingCollected`.
     """
     named = list(digests)
-
-    def any_condemned(connection: sa.Connection) -> bool:
-        queries = (
-            sa.select(condemned.c.key).where(condemned.c.key.in_(some)) for some in _chunks(_keys(named, artifact))
-        )
-        return any(connection.execute(query.limit(1)).first() is not None for query in queries)
-
-    if await db.read(any_condemned):
+    if await db.read(lambda connection: any_condemned(connection, named, artifact)):
         await db.write(lambda connection: rescue(connection, named, artifact))
+
+
+def any_condemned(connection: sa.Connection, digests: Iterable[str], artifact: str | None = None) -> bool:
+    """Whether `rescue` has something to do."""
+    queries = (
+        sa.select(condemned.c.key).where(condemned.c.key.in_(some)) for some in _chunks(_keys(digests, artifact))
+    )
+    return any(connection.execute(query.limit(1)).first() is not None for query in queries)
 
 
 def hold(connection: sa.Connection, artifact: str, digests: Iterable[str]) -> None:
@@ -81,8 +85,13 @@ def hold(connection: sa.Connection, artifact: str, digests: Iterable[str]) -> No
     named = set(digests)
     rescue(connection, named, artifact)
     if named:
-        statement = insert_into(connection, blob_holders).on_conflict_do_nothing()
+        statement = _hold(connection.dialect.name)
         connection.execute(statement, [{"sha256": digest, "artifact": artifact} for digest in sorted(named)])
+
+
+@cache
+def _hold(dialect: str) -> sa.Executable:
+    return insert_in(dialect, blob_holders).on_conflict_do_nothing()
 
 
 def let_go(connection: sa.Connection, artifacts: Iterable[str]) -> None:

@@ -14,6 +14,9 @@ HEAD = 64
 """Characters of a tag's value that its index holds."""
 
 
+_ADD_METRICS, _ADD_TAGS = version_metrics.insert(), version_tags.insert()
+
+
 def add(
     connection: sa.Connection,
     seq: int,
@@ -32,7 +35,7 @@ def add(
         if math.isfinite(value) and len(name) <= MAX_NAME
     ]
     if rows:
-        connection.execute(version_metrics.insert(), rows)
+        connection.execute(_ADD_METRICS, rows)
     _add_tags(connection, seq, tags)
     write_words(connection, seq, model_id, model_name, description, changes, tags)
 
@@ -60,4 +63,4 @@ def _add_tags(connection: sa.Connection, seq: int, tags: Mapping[str, str]) -> N
         if len(name) <= MAX_NAME
     ]
     if rows:
-        connection.execute(version_tags.insert(), rows)
+        connection.execute(_ADD_TAGS, rows)
