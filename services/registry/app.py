@@ -62,6 +62,7 @@ def build(settings: RegistrySettings) -> Service:
         Room(settings.registry_staging_bytes),
     )
     service.add(_Staging(settings))
+    service.add(inspector)
     service.add(TableReader(settings, "deployment-status", replicas.on_message))
     service.add(BackgroundTask("registrar", registrar.run))
     service.add(BackgroundTask("uploads", uploads.run))

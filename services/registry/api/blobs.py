@@ -19,6 +19,8 @@ from services.registry.arrivals.direct import MAX_PARTS
 
 PREFIX = "/mlops/blobs/"
 MAX_DOCUMENT_BYTES = 4 << 20
+EXPECTED_BYTES = 16 << 20
+"""While so much comes there is time to start the process that will open it, should it be a graph."""
 
 router = APIRouter(tags=["blobs"])
 
@@ -117,6 +119,8 @@ async def put(
     _check_size(parts, size)
     if offset > size:
         raise InvalidInput(f"Upload-Offset is {offset}, but the blob has {size} bytes")
+    if size - offset >= EXPECTED_BYTES:
+        await parts.inspector.expect()
     with disk_errors(parts.settings.data_dir):
         come = await parts.blobs.receive(
             principal, sha256, offset, size, request.stream(), parts.settings.registry_upload_idle_seconds

@@ -1,6 +1,7 @@
 """Look into an ONNX file of unknown origin. Run as a script, in a process of its own with capped memory and time.
 
-`python graph.py MODEL.onnx MEMORY_BYTES CPU_SECONDS` prints one JSON object: `{"inputs": [...], "outputs": [...]}`,
+It waits for one line on its standard input, a JSON list `[MODEL.onnx, MEMORY_BYTES, CPU_SECONDS]`, so that it can be
+started before there is a file to look into. It prints one JSON object: `{"inputs": [...], "outputs": [...]}`,
 each `{"name", "dtype", "dims"}` (a dimension that is not fixed is null), or `{"refused": "a sentence"}`. The file is
 read without its external data, walked, checked, loaded in ONNX Runtime and run on one row of zeros and empty strings.
 A graph that asks for more memory or time than it is given ends this process and nothing else.
@@ -9,9 +10,10 @@ Refused: external data in any tensor (it names a file to read: CVE-2024-27318 an
 and -34447, by `..`, symbolic and hard links), operators of unknown domains, training information, and values that are
 not tensors.
 
-Cost: the weights are in memory once while they are walked, beside the pages of the file, and once while ONNX Runtime
-runs. `onnx.checker` would serialize and parse them again: it gets the graph without the weights that were measured
-here. ONNX Runtime folds constants as it does in serving, since that is where a tiny graph can become a large one.
+Cost: large initializers are not read. They are cut out before anything is parsed (`weights.py`), measured, and ONNX
+Runtime is told where in this same file they lie: it maps them, and touches what it folds. Without that protobuf,
+`onnx.checker` and ONNX Runtime copy them, each for itself. A file that is written in an odd way is parsed whole. ONNX
+Runtime folds constants as it does in serving, since that is where a tiny graph can become a large one.
 """
 
 import json
@@ -20,6 +22,7 @@ import mmap
 import resource
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +116,17 @@ def lighten(model: Any) -> None:
     for part in (model.graph, *model.functions):
         for tensor in dense_of(part):
             found = len(tensor.raw_data)
-            if found < WEIGHED_BYTES or tensor.data_type not in ITEM_BYTES:
-                continue
-            expected = ITEM_BYTES[tensor.data_type] * math.prod(tensor.dims)
-            if found != expected or min(tensor.dims, default=0) < 0:
-                raise Refused(f"tensor {brief(tensor.name)} has {found} bytes and its shape asks for {expected}")
-            tensor.raw_data = b""
-            tensor.dims[:] = [0]
+            if found >= WEIGHED_BYTES and tensor.data_type in ITEM_BYTES:
+                measure(tensor, found)
+                tensor.raw_data = b""
+                tensor.dims[:] = [0]
+
+
+def measure(tensor: Any, found: int) -> None:
+    """Raise `Refused` unless `found` bytes are what the tensor's shape asks for."""
+    expected = ITEM_BYTES[tensor.data_type] * math.prod(tensor.dims)
+    if found != expected or min(tensor.dims, default=0) < 0:
+        raise Refused(f"tensor {brief(tensor.name)} has {found} bytes and its shape asks for {expected}")
 
 
 def values_of(values: Any, initializers: set[str]) -> list[dict[str, Any]]:
@@ -168,8 +175,12 @@ def row_of(inputs: list[dict[str, Any]]) -> dict[str, Any]:
         raise Refused(f"one row of its inputs cannot be made: {' '.join(str(error).split())[:200]}") from error
 
 
-def run_once(path: str, inputs: list[dict[str, Any]]) -> None:
-    """Load the file in ONNX Runtime and answer one row. Raises `Refused` with the runtime's own words."""
+def run_once(path: str, inputs: list[dict[str, Any]], mapped: "Mapped | None" = None) -> None:
+    """Load the file in ONNX Runtime and answer one row. Raises `Refused` with the runtime's own words.
+
+    With `mapped` it gets that for the file, and maps the file's weights. What fails so is loaded as serving does before
+    it is refused.
+    """
     import onnxruntime as ort
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -190,15 +201,24 @@ def run_once(path: str, inputs: list[dict[str, Any]]) -> None:
         state.NoSuchFile,
     )
     allowed = GROWTH_BYTES + GROWTH * Path(path).stat().st_size
+    source: str | bytes = path
+    if mapped is not None:
+        source = mapped.model
+        allowed -= mapped.size  # serving has them in memory
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(Path(path).absolute().parent)
+        )
     before, highest = resident_bytes()
     try:
-        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         after, peak = resident_bytes()
         grown = max(after, peak if peak > highest else 0) - before
         if grown > allowed:
             raise Refused(f"loaded, it takes {grown >> 20} MiB, which its file does not account for")
         session.run(None, row_of(inputs))
     except failures as error:
+        if mapped is not None:
+            return run_once(path, inputs)
         raise Refused(f"ONNX Runtime cannot run it: {' '.join(str(error).split())[:500]}") from error
 
 
@@ -208,30 +228,68 @@ def resident_bytes() -> tuple[int, int]:
     return pages * resource.getpagesize(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
-def parse(path: str) -> Any:
-    """The ModelProto at `path`. Raises `Refused`."""
+@dataclass(frozen=True)
+class Mapped:
+    """A model, serialized, whose large initializers (`size` bytes in all) are said to lie in the file that it is of."""
+
+    model: bytes
+    size: int
+
+
+def parse(data: bytes | memoryview) -> Any:
+    """The ModelProto in `data`. Raises `Refused`."""
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise Refused("the file is not an ONNX model") from error
+    return model
+
+
+def read(path: str) -> tuple[Any, Mapped | None]:
+    """The ModelProto at `path`, checked; its large initializers are empty where they need not be read.
+
+    Raises `Refused`.
+    """
+    from services.registry.untrusted.weights import cut
+
     try:
         with (
             Path(path).open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages,
             memoryview(pages) as data,
         ):
-            model.ParseFromString(data)
-    except (DecodeError, ValueError) as error:  # ValueError: an empty file
+            without = cut(data, WEIGHED_BYTES)
+            model = parse(data if without is None else without[0])
+            if without is not None and any(
+                model.graph.initializer[weights.initializer].data_type not in ITEM_BYTES for weights in without[1]
+            ):
+                without, model = None, parse(data)
+    except ValueError as error:  # an empty file
         raise Refused("the file is not an ONNX model") from error
-    return model
+    check_model(model)
+    if without is None:
+        return model, None
+    mapped = parse(without[0])
+    for weights in without[1]:
+        tensor = mapped.graph.initializer[weights.initializer]
+        measure(tensor, weights.size)
+        tensor.ClearField("raw_data")
+        tensor.data_location = tensor.EXTERNAL
+        for key, value in (("location", Path(path).name), ("offset", weights.offset), ("length", weights.size)):
+            tensor.external_data.add(key=key, value=str(value))
+        model.graph.initializer[weights.initializer].dims[:] = [0]
+    return model, Mapped(mapped.SerializeToString(), sum(weights.size for weights in without[1]))
 
 
 def inspect(path: str) -> dict[str, Any]:
     """What the file at `path` takes and returns. Raises `Refused`."""
     import onnx
 
-    model = parse(path)
-    check_model(model)
+    model, mapped = read(path)
     lighten(model)
     try:
         onnx.checker.check_model(model)
@@ -242,7 +300,7 @@ def inspect(path: str) -> dict[str, Any]:
     initializers = {tensor.name for tensor in model.graph.initializer}
     inputs, outputs = values_of(model.graph.input, initializers), values_of(model.graph.output, set())
     del model
-    run_once(path, inputs)
+    run_once(path, inputs, mapped)
     return {"inputs": inputs, "outputs": outputs}
 
 
@@ -262,4 +320,10 @@ def main(path: str, memory_bytes: int, cpu_seconds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    sys.path.append(str(Path(__file__).parents[3]))  # what `-I` leaves out
+    import onnx  # noqa: F401 - most of the start, while there is no file yet
+    import onnxruntime  # noqa: F401
+
+    line = sys.stdin.readline()
+    if line:
+        main(*json.loads(line))

@@ -7,21 +7,16 @@ JSON. Which child looks into a file follows from its name alone, never from what
 call it in a thread.
 """
 
-import json
 import math
-import os
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from schemas.features import DType, Feature, Output, OutputRole, Signature
-from services.kernel.errors import InvalidInput, TooLarge
-from services.kernel.leash import leashed
+from services.kernel.errors import InvalidInput
 from services.registry.untrusted import graph, keras_archive
+from services.registry.untrusted.children import Child
 
 
 @dataclass(frozen=True)
@@ -49,12 +44,12 @@ class GraphInterface:
     outputs: tuple[GraphValue, ...]
 
 
-def inspect_graph(path: Path, limits: Limits) -> GraphInterface:
-    """The interface of the ONNX file at `path`.
+def inspect_graph(path: Path, limits: Limits, start: Callable[[], Child] | None = None) -> GraphInterface:
+    """The interface of the ONNX file at `path`; `start` gives the child that opens it, a new one by default.
 
     Raises `InvalidInput` with the reason when it must not be served, `TooLarge` when it went over a limit.
     """
-    return interface_of(_ask(graph, path, limits))
+    return interface_of((start() if start else Child(graph)).ask(path, _memory_bytes(path, limits), limits.seconds))
 
 
 def inspect_keras(path: Path, limits: Limits) -> None:
@@ -62,7 +57,7 @@ def inspect_keras(path: Path, limits: Limits) -> None:
 
     Raises `TooLarge` when it went over a limit.
     """
-    _ask(keras_archive, path, limits)
+    Child(keras_archive).ask(path, _memory_bytes(path, limits), limits.seconds)
 
 
 def interface_of(document: dict[str, Any]) -> GraphInterface:
@@ -138,37 +133,8 @@ def check_signature(signature: Signature, interface: GraphInterface) -> None:
         )
 
 
-def _ask(script: ModuleType, path: Path, limits: Limits) -> dict[str, Any]:
-    """What the script says of the file at `path`, in a process of its own."""
-    assert script.__file__ is not None
-    memory_bytes = limits.memory_bytes + 3 * path.stat().st_size
-    command = [sys.executable, "-I", script.__file__, str(path.absolute()), str(memory_bytes), str(limits.seconds)]
-    try:
-        done = subprocess.run(
-            leashed(command),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=_bare_environment(),
-            timeout=limits.seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise TooLarge(f"{path.name} was not opened and tried within {limits.seconds} s") from error
-    if done.returncode != 0:
-        raise TooLarge(
-            f"{path.name} could not be opened within {memory_bytes >> 20} MiB and {limits.seconds} s "
-            f"(its process ended with {done.returncode})"
-        )
-    answer: dict[str, Any] = json.loads(done.stdout)
-    if "refused" in answer:
-        raise InvalidInput(f"{path.name}: {answer['refused']}")
-    return answer
-
-
-def _bare_environment() -> dict[str, str]:
-    """What the child needs to start, and no secret. One thread: the pools of more would count as memory."""
-    needed = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-    return {**needed, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+def _memory_bytes(path: Path, limits: Limits) -> int:
+    return limits.memory_bytes + 3 * path.stat().st_size
 
 
 def _value(document: dict[str, object]) -> GraphValue:

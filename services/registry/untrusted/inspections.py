@@ -17,6 +17,8 @@ from schemas.manifest import MODEL_NAME
 from services.kernel.db import Database, insert_into
 from services.kernel.errors import InvalidInput
 from services.registry.tables import inspections
+from services.registry.untrusted import graph
+from services.registry.untrusted.children import Spare
 from services.registry.untrusted.inspection import (
     GraphInterface,
     Limits,
@@ -38,6 +40,18 @@ class Inspector:
         self._db = db
         self._limits = limits
         self._places = asyncio.Semaphore(at_once)
+        self._spare = Spare(graph)
+
+    async def expect(self) -> None:
+        """A graph may have to be opened soon: whoever will do that may start meanwhile."""
+        await asyncio.to_thread(self._spare.expect)
+
+    async def start(self) -> None:
+        """Nothing is begun before something is expected."""
+
+    async def stop(self) -> None:
+        """End what waits."""
+        await asyncio.to_thread(self._spare.close)
 
     async def version(
         self, files: Iterable[tuple[str, Path, str]], known: GraphInterface | None = None
@@ -70,7 +84,7 @@ class Inspector:
             known = await self._db.read(lambda connection: find_interface(connection, sha256))
             if known is not None:  # opened while this one waited: many may register the same graph at once
                 return known
-            found = await asyncio.to_thread(inspect_graph, path, self._limits)
+            found = await asyncio.to_thread(inspect_graph, path, self._limits, self._spare.take)
             await self._db.write(lambda connection: remember_interface(connection, sha256, found))
         return found
 

@@ -1,11 +1,11 @@
 """Look into a `.keras` file of unknown origin. Run as a script, in a process of its own with capped memory and time.
 
-`python keras_archive.py MODEL.keras MEMORY_BYTES CPU_SECONDS` prints `{}` or `{"refused": "a sentence"}`. Nothing of
-the platform ever loads such a file; it is kept beside the graph for whoever does, and must be harmless to them with
-any version of Keras. So nothing here asks Keras, nothing is built and nothing is executed: the archive must be one
-that Keras 3 writes (stored members, nothing between or behind them), its configuration may name only the layers,
-losses, metrics, optimizers and operations that come with Keras (`keras_builtins.json`), and its weights may be only
-dense numbers that lie in the file.
+Like `graph.py` it reads one line, `[MODEL.keras, MEMORY_BYTES, CPU_SECONDS]`, and prints `{}` or
+`{"refused": "a sentence"}`. Nothing of the platform ever loads such a file; it is kept beside the graph for whoever
+does, and must be harmless to them with any version of Keras. So nothing here asks Keras, nothing is built and nothing
+is executed: the archive must be one that Keras 3 writes (stored members, nothing between or behind them), its
+configuration may name only the layers, losses, metrics, optimizers and operations that come with Keras
+(`keras_builtins.json`), and its weights may be only dense numbers that lie in the file.
 
 What that keeps out: Lambda layers and whatever else carries code (CVE-2024-3660), objects and functions of other
 modules, or of Keras but not for models (CVE-2025-1550, CVE-2025-9906), models in HDF5 (CVE-2025-9905),
@@ -322,4 +322,4 @@ def main(path: str, memory_bytes: int, cpu_seconds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(*json.loads(sys.stdin.readline()))

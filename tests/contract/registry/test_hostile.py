@@ -348,7 +348,7 @@ async def test_what_passed_is_not_opened_again(registry: Registry, monkeypatch: 
     assert (await registry.register("m", classifier(1), archive)).status_code == 201
     opened: list[Path] = []
 
-    def inspect(path: Path, limits: object) -> Any:
+    def inspect(path: Path, *_: object) -> Any:
         opened.append(path)
         raise InvalidInput("opened again")
 

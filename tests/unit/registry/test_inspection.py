@@ -9,7 +9,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from schemas.features import DType, Feature, Output, OutputRole, Signature
 from services.kernel.errors import InvalidInput, TooLarge
-from services.registry.untrusted import inspection
 from services.registry.untrusted.inspection import (
     GraphInterface,
     GraphValue,
@@ -235,9 +234,3 @@ class TestSignature:
     def test_differences_are_named(self, inputs: tuple[Feature, ...], says: str) -> None:
         with pytest.raises(InvalidInput, match=says):
             check_signature(self.signature(*inputs), self.interface)
-
-
-def test_the_child_is_told_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("TRIMTAB_INTERNAL_KEY", "secret")
-    assert "secret" not in inspection._bare_environment().values()

@@ -467,5 +467,5 @@ def test_the_child_says_what_is_wrong(tmp_path: Path) -> None:
 def test_the_child_ends_at_its_limits(tmp_path: Path) -> None:
     path = tmp_path / "model.keras"
     path.write_bytes(archive())
-    with pytest.raises(TooLarge, match="could not be opened within 16 MiB"):
-        inspect_keras(path, Limits(memory_bytes=16 << 20, seconds=30))
+    with pytest.raises(TooLarge, match="could not be opened within 20 MiB"):
+        inspect_keras(path, Limits(memory_bytes=20 << 20, seconds=30))
