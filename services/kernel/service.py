@@ -5,6 +5,7 @@ part ends the process (the supervisor starts it again): a half-dead service is w
 """
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -206,7 +207,7 @@ async def _serve(service: Service, listener: socket.socket) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
-    starting = asyncio.create_task(service.start(), name="start")
+    starting = asyncio.create_task(_start(service), name="start")
     stop = asyncio.create_task(stopping.wait(), name="stop")
     failed = await _until_stopped(service, {serving, starting, stop})
     service.begin_stop()
@@ -216,6 +217,17 @@ async def _serve(service: Service, listener: socket.socket) -> int:
     starting.cancel()
     await service.stop()
     return 1 if failed else 0
+
+
+async def _start(service: Service) -> None:
+    """Start it, then let the garbage collector look no more at what lives as long as the process.
+
+    That is nearly all there is, some 200,000 objects: each full collection looked at them again and stood in the way of
+    every request for a tenth of a second.
+    """
+    await service.start()
+    gc.collect()
+    gc.freeze()
 
 
 async def _linger(server: uvicorn.Server, seconds: float) -> None:
