@@ -193,26 +193,47 @@ def version_document(
     )
 
 
+class _Recorded(msgspec.Struct, gc=False):
+    """What is shown of a manifest. Its long parts stay the JSON text that they are: nobody reads them on the way."""
+
+    framework: msgspec.Raw
+    files: msgspec.Raw
+    signature: msgspec.Raw
+    created_at: msgspec.Raw
+    model_name: msgspec.Raw = msgspec.Raw(b'""')
+    model_type: msgspec.Raw = msgspec.Raw(b'""')
+    metrics: msgspec.Raw = msgspec.Raw(b"{}")
+    hyperparameters: msgspec.Raw = msgspec.Raw(b"{}")
+    lineage: dict[str, Any] = {}
+
+
+class _File(msgspec.Struct, gc=False):
+    path: str
+
+
+_RECORDED, _FILES = msgspec.json.Decoder(_Recorded), msgspec.json.Decoder(list[_File])
+
+
 def version_fields(row: sa.Row[Any], aliases: Sequence[str] = ()) -> dict[str, Any]:
-    """The members of `version_document(row, aliases)`, for JSON.
+    """The members of `version_document(row, aliases)`, for `msgspec.json.encode`.
 
     The manifest was checked when it was registered; this, which everybody reads, does not check it again.
     """
-    manifest = msgspec.json.decode(row.manifest)
+    manifest = _RECORDED.decode(row.manifest)
     return {
         "model_id": row.model_id,
-        "model_name": manifest.get("model_name", ""),
-        "model_type": manifest.get("model_type", ""),
+        "model_name": manifest.model_name,
+        "model_type": manifest.model_type,
         "version": row.version,
         "aliases": aliases,
         "stage": row.stage,
         "stage_since": time_of(row.stage_since),
-        "framework": manifest["framework"],
-        "metrics": manifest.get("metrics", {}),
-        "hyperparameters": manifest.get("hyperparameters", {}),
-        "lineage": _NO_LINEAGE | manifest.get("lineage", {}),
+        "framework": manifest.framework,
+        "metrics": manifest.metrics,
+        "hyperparameters": manifest.hyperparameters,
+        "lineage": _NO_LINEAGE | manifest.lineage,
         "parent_version": row.parent_version,
-        "signature": manifest["signature"],
+        "signature": manifest.signature,
         "description": row.description,
         "changes": row.changes,
         "tags": msgspec.Raw(row.tags.encode()),
@@ -220,9 +241,9 @@ def version_fields(row: sa.Row[Any], aliases: Sequence[str] = ()) -> dict[str, A
         "manifest_digest": row.manifest_digest,
         "content_digest": row.content_digest,
         "size_bytes": row.size_bytes,
-        "files": manifest["files"],
-        "has_baseline": any(file["path"] == BASELINE_NAME for file in manifest["files"]),
-        "created_at": manifest["created_at"],
+        "files": manifest.files,
+        "has_baseline": any(file.path == BASELINE_NAME for file in _FILES.decode(manifest.files)),
+        "created_at": manifest.created_at,
         "registered_at": time_of(row.registered_at),
         "registered_by": row.registered_by,
         "bytes_dropped_at": time_of(row.bytes_dropped_at) if row.bytes_dropped_at is not None else None,
