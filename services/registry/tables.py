@@ -73,7 +73,6 @@ versions = sa.Table(
     sa.Column("seq", sa.BigInteger, nullable=False, server_default="0"),  # of the audit row that registered it
     sa.UniqueConstraint("model_id", "record_digest", name="versions_record"),
     sa.Index("versions_order", "model_id", "major", "minor", "patch", unique=True),
-    sa.Index("versions_content", "model_id", "content_digest"),
     sa.Index("versions_stage", "stage", "model_id"),
     sa.Index("versions_of_model", "model_id", "seq"),
     sa.Index("versions_number", "major", "minor", "patch", "seq"),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.kernel.artifacts import file_sha256
 from trimtab.local.errors import JarsMissing
 
 KAFKA_VERSION = "4.4.0"
@@ -84,7 +85,7 @@ def missing_jars(directory: Path, jars: list[Jar]) -> list[Jar]:
         path = directory / jar.filename
         if not path.exists():
             missing.append(jar)
-        elif sha256_of(path) != jar.sha256:
+        elif file_sha256(path) != jar.sha256:
             raise JarsMissing(f"{path} is not the pinned {jar} (its SHA-256 differs); delete it and start again.")
     return missing
 
@@ -122,12 +123,6 @@ def ensure_jars(
             " TRIMTAB_CACHE_DIR to a directory with 50 MB of room that you may write to."
         ) from error
     return directory
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _download(
@@ -171,7 +166,7 @@ def _download_one(jar: Jar, context: Any, directory: Path) -> Jar:
             f"The broker's jar {jar} could not be downloaded ({_reason(error)}); check the network or proxy,"
             " or set TRIMTAB_MAVEN_MIRROR to a Maven repository that you can reach."
         ) from error
-    if sha256_of(path) != jar.sha256:
+    if file_sha256(path) != jar.sha256:
         raise JarsMissing(
             f"The download of {jar} is not the pinned file (its SHA-256 differs), so it was refused; check"
             " the proxy or the Maven mirror and try again."

@@ -9,7 +9,6 @@ from services.kernel.errors import InvalidInput, NotFound
 MLMODEL = "MLmodel"
 """The file that makes a folder an MLflow model."""
 
-_SCHEMES = ("models:", "runs:")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HOW = "give a folder with an MLmodel file, models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN/PATH"
 
@@ -53,11 +52,6 @@ class RunArtifact:
 
 
 Source = Folder | RegisteredVersion | RegisteredAlias | LoggedModel | RunArtifact
-
-
-def is_mlflow(text: str) -> bool:
-    """Whether `text` names something of MLflow's rather than an archive of ours."""
-    return text.startswith(_SCHEMES) or Path(text, MLMODEL).is_file()
 
 
 def parse_source(text: str) -> Source:

@@ -16,7 +16,7 @@ from services.kernel.failpoints import failpoint
 from services.kernel.uow import UnitOfWork
 from services.registry import versions
 from services.registry.api.parts import Parts, once
-from services.registry.arrivals.blobs import prefix_of, store_version
+from services.registry.arrivals.blobs import keep_version, prefix_of
 from services.registry.arrivals.incoming import Received
 from services.registry.keeping.garbage import rescue_first
 
@@ -53,7 +53,7 @@ async def store(
     written = manifest.to_bytes() if data is None else data
     artifact = prefix_of(manifest.model_id, written)
     await rescue_first(parts.db, [file.sha256 for file in files], artifact)
-    await asyncio.to_thread(store_version, parts.store, files, artifact, written, were_sent=were_sent)
+    await asyncio.to_thread(keep_version, parts.store, files, artifact, written, were_sent=were_sent)
     return Stored(manifest, hashlib.sha256(written).hexdigest(), artifact, is_own)
 
 
@@ -68,7 +68,7 @@ async def store_own(parts: Parts, manifest: Manifest, demand: Callable[[], None]
 
     def put() -> None:
         demand()
-        store_version(parts.store, (), artifact, written, were_sent=False)
+        keep_version(parts.store, (), artifact, written, were_sent=False)
 
     await asyncio.to_thread(put)
     return Stored(manifest, hashlib.sha256(written).hexdigest(), artifact, is_own=True)
@@ -123,7 +123,7 @@ async def _stored_as_it_was(parts: Parts, given_up: versions.BytesGivenUp) -> St
         raise given_up
     artifact = prefix_of(manifest.model_id, data)
     await rescue_first(parts.db, [file.sha256 for file in manifest.files], artifact)
-    await asyncio.to_thread(store_version, parts.store, (), artifact, data, were_sent=False)
+    await asyncio.to_thread(keep_version, parts.store, (), artifact, data, were_sent=False)
     return Stored(manifest, digest, artifact, is_own=False)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from services.kernel.errors import Conflict, IntegrityFailed, NotFound, Unavaila
 from services.kernel.storage import ArtifactStore
 from services.registry.arrivals.blocks import pour
 from services.registry.arrivals.incoming import Received
-from services.registry.arrivals.partials import Partial, Partials
+from services.registry.arrivals.partials import Partial, Partials, named_piece
 from services.registry.keeping.garbage import CHUNK, VERSIONS
 from services.registry.tables import blob_holders
 
@@ -96,26 +96,54 @@ class Blobs:
         When that is all of them and their digest is right, the blob is in the store. Raises `WrongOffset` (with the
         right one), `BeingWritten`, `NoRoom`, `IntegrityFailed` (then nothing is kept), `TooLarge` and `SenderGone`.
         """
-        partial = await asyncio.to_thread(self.partials.open, principal.name, sha256, size)
+
+        def keep(partial: Partial) -> None:
+            if partial.sha256() != sha256:
+                partial.remove()
+                raise IntegrityFailed(
+                    f"the bytes that came do not have the SHA-256 {sha256}; they are thrown away: send them again"
+                )
+            self._keep(partial, principal, sha256)
+
+        return await self._append(principal, sha256, offset, size, body, idle_seconds, keep)
+
+    async def receive_named(
+        self, principal: Principal, name: str, offset: int, size: int, body: AsyncIterator[bytes], idle_seconds: float
+    ) -> int:
+        """As `receive`, of bytes whose digest is not said: once all have come they are stored under what they have."""
+
+        def keep(partial: Partial) -> None:
+            sha256 = partial.sha256()
+            self._keep(partial, principal, sha256)
+            self.partials.note_digest(principal.name, name, sha256)
+
+        return await self._append(principal, named_piece(name), offset, size, body, idle_seconds, keep)
+
+    async def _append(
+        self,
+        principal: Principal,
+        piece: str,
+        offset: int,
+        size: int,
+        body: AsyncIterator[bytes],
+        idle_seconds: float,
+        keep: Callable[[Partial], None],
+    ) -> int:
+        partial = await asyncio.to_thread(self.partials.open, principal.name, piece, size)
         try:
             if partial.received != offset:
                 raise WrongOffset(
-                    f"{partial.received} bytes of {sha256} have come: go on with Upload-Offset {partial.received}",
+                    f"{partial.received} bytes of {piece} have come: go on with Upload-Offset {partial.received}",
                     offset=partial.received,
                 )
             await pour(body, partial.write, max_bytes=size - offset, idle_seconds=idle_seconds, limit="Upload-Length")
             if partial.received == size:
-                await asyncio.to_thread(self._keep, partial, principal, sha256)
+                await asyncio.to_thread(keep, partial)
             return partial.received
         finally:
             await asyncio.to_thread(partial.close)
 
     def _keep(self, partial: Partial, principal: Principal, sha256: str) -> None:
-        if partial.sha256() != sha256:
-            partial.remove()
-            raise IntegrityFailed(
-                f"the bytes that came do not have the SHA-256 {sha256}; they are thrown away: send them again"
-            )
         self.store.take_file(blob_key(sha256), partial.path)  # what is there already may be damaged
         self.partials.note_sent(principal.name, sha256)
 
@@ -165,7 +193,7 @@ def prefix_of(model_id: str, manifest_bytes: bytes) -> str:
     return f"{VERSIONS}/{model_id}/{hashlib.sha256(manifest_bytes).hexdigest()}"
 
 
-def store_version(
+def keep_version(
     store: ArtifactStore, files: Iterable[Received], prefix: str, manifest_bytes: bytes, *, were_sent: bool
 ) -> None:
     """Put the files and, last, the manifest into the store, under `prefix`. The files are moved, not copied.

@@ -30,7 +30,7 @@ from trimtab.mlflow.graph import embed, join_columns, without_mappings
 from trimtab.mlflow.importing import imported
 from trimtab.mlflow.mlmodel import Column, read_mlmodel
 from trimtab.mlflow.record import Origin, metadata_of
-from trimtab.mlflow.source import is_mlflow, parse_source
+from trimtab.mlflow.source import parse_source
 from trimtab.mlflow.tracking import Tracking
 
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -102,13 +102,11 @@ def served(server: Installation, flavors: dict[str, Any]) -> None:
     ],
 )
 def test_a_source_of_no_known_form_is_refused_with_the_forms(text: str) -> None:
-    assert is_mlflow(text)
     with pytest.raises(InvalidInput, match="models:/NAME/VERSION"):
         parse_source(text)
 
 
 def test_a_folder_without_a_model_is_none(tmp_path: Path) -> None:
-    assert not is_mlflow(str(tmp_path))
     with pytest.raises(NotFound, match="MLmodel"):
         parse_source(str(tmp_path))
     with pytest.raises(NotFound, match="there is no folder"):

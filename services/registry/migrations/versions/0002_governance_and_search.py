@@ -37,6 +37,7 @@ def upgrade() -> None:
         sa.Column("seq", sa.BigInteger, nullable=False, server_default="0"),
     ):
         op.add_column("versions", column)
+    op.drop_index("versions_content", "versions")  # nothing is looked up by it
     _create_search_tables(op.get_bind())
     op.create_table(
         "aliases",
