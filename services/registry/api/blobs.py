@@ -92,9 +92,9 @@ async def received(sha256: Digest, parts: PartsOf, principal: Writer) -> Respons
         mine = await parts.db.read(lambda connection: within_reach(connection, principal, [sha256]))
         blob = NamedBlob(path=sha256, size=stored.size, sha256=sha256)
         if not await asyncio.to_thread(parts.blobs.find, principal, [blob], mine):
-            return Response(headers=_progress(stored.size, True))
+            return Response(headers=progress(stored.size, True))
     come = await asyncio.to_thread(parts.blobs.partials.received, principal.name, sha256)
-    return Response(headers=_progress(come, False))
+    return Response(headers=progress(come, False))
 
 
 @router.put(
@@ -115,8 +115,8 @@ async def put(
     length: Length = None,
 ) -> JSONResponse:
     """201 once it is complete, and 200 before; 409 naming the right `offset` when this one is wrong."""
-    size = _whole_size(request, offset, length)
-    _check_size(parts, size)
+    size = whole_size(request, offset, length)
+    check_size(parts, size)
     if offset > size:
         raise InvalidInput(f"Upload-Offset is {offset}, but the blob has {size} bytes")
     if size - offset >= EXPECTED_BYTES:
@@ -129,7 +129,7 @@ async def put(
     return JSONResponse(
         document.model_dump(mode="json"),
         status_code=201 if document.complete else 200,
-        headers=_progress(come, document.complete),
+        headers=progress(come, document.complete),
     )
 
 
@@ -138,7 +138,7 @@ async def begin_parts(sha256: Digest, request: Request, parts: PartsOf, principa
     """An upload in parts, or the open one of these bytes with what is there already. 409 where artifacts lie in a
     folder: send the bytes by PUT."""
     asked = PartsRequest.model_validate_json(await read_json(request, MAX_DOCUMENT_BYTES))
-    _check_size(parts, asked.size)
+    check_size(parts, asked.size)
     with disk_errors(parts.settings.data_dir):
         found, wanted, seconds = await asyncio.to_thread(parts.direct.begin, principal.name, sha256, asked.size)
     return PartsDocument(
@@ -160,7 +160,8 @@ async def complete(sha256: Digest, request: Request, parts: PartsOf, principal: 
     return BlobDocument(sha256=sha256, size=stored.size, received=stored.size, complete=True)
 
 
-def _whole_size(request: Request, offset: int, length: int | None) -> int:
+def whole_size(request: Request, offset: int, length: int | None) -> int:
+    """Bytes of the blob in all, of which `offset` came before. Raises `InvalidInput` where nothing says it."""
     if length is not None:
         return length
     sent = request.headers.get("content-length", "")
@@ -169,12 +170,14 @@ def _whole_size(request: Request, offset: int, length: int | None) -> int:
     return offset + int(sent)
 
 
-def _check_size(parts: Parts, size: int) -> None:
+def check_size(parts: Parts, size: int) -> None:
+    """Raise `TooLarge` for more than an upload may have."""
     if size > parts.settings.registry_max_upload_bytes:
         raise TooLarge(
             f"the blob is over {parts.settings.registry_max_upload_bytes} bytes: see TRIMTAB_REGISTRY_MAX_UPLOAD_BYTES"
         )
 
 
-def _progress(offset: int, complete: bool) -> dict[str, str]:
+def progress(offset: int, complete: bool) -> dict[str, str]:
+    """The headers that say how far a blob has come."""
     return {"Upload-Offset": str(offset), "Upload-Complete": f"?{int(complete)}", "Cache-Control": "no-store"}

@@ -4,7 +4,9 @@
 folder of its own (named by a digest of its name), so nobody can touch or guess at another's. One writer at a time
 holds a lock on the file (flock: it ends with the process). What is not written to for `keep_seconds` is removed.
 
-`<sha256>.sent` is a claim: this principal has shown that it has these bytes.
+Bytes that are sent before their digest is known lie in `named.<name>-<size>.part`; the name is the sender's choice.
+`<sha256>.sent` is a claim: this principal has shown that it has these bytes. `named.<name>.is` holds the digest of what
+came whole under that name.
 """
 
 import errno
@@ -18,12 +20,13 @@ from typing import IO
 
 from services.kernel.errors import Conflict, InvalidInput, NoRoom
 from services.registry.arrivals.incoming import write_all
+from services.registry.arrivals.writeback import Writeback
 
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 """How a disk, a quota or a limit on files says that it takes no more."""
 
 _REREAD_BYTES = 1 << 20
-_PART, _SENT = ".part", ".sent"
+_PART, _SENT, _IS = ".part", ".sent", ".is"
 SHARE = 2
 """A principal may hold one `SHARE`-th of the room."""
 
@@ -31,6 +34,11 @@ SHARE = 2
 def home_of(principal: str) -> str:
     """The name of the folder of a principal's own."""
     return hashlib.sha256(principal.encode()).hexdigest()[:32]
+
+
+def named_piece(name: str) -> str:
+    """What a blob is called here whose digest is not known yet; never what one by its digest is called."""
+    return f"named.{name}"
 
 
 class BeingWritten(Conflict):
@@ -69,6 +77,31 @@ class Partials:
         claim = self._claim(principal, sha256)
         claim.parent.mkdir(parents=True, exist_ok=True)
         claim.touch()
+
+    def digest_of(self, principal: str, name: str) -> str | None:
+        """The SHA-256 of what this principal has sent whole under a name, not long ago."""
+        note = self._note(principal, name)
+        try:
+            fresh = time.time() - note.stat().st_mtime < self._keep_seconds
+            return note.read_text("ascii") if fresh else None
+        except FileNotFoundError:
+            return None
+
+    def note_digest(self, principal: str, name: str, sha256: str) -> None:
+        """What this principal has sent whole under a name has this SHA-256."""
+        self._note(principal, name).write_text(sha256, "ascii")
+
+    def discard(self, principal: str, sha256: str) -> bool:
+        """Throw away what has come of a blob; False where nothing has begun to. Raises `BeingWritten`."""
+        path = self._find(principal, sha256)
+        if path is None:
+            return False
+        partial = self.open(principal, sha256, _declared(path))
+        try:
+            partial.remove()
+        finally:
+            partial.close()
+        return True
 
     def open(self, principal: str, sha256: str, size: int) -> "Partial":
         """The partial file of a blob of `size` bytes, made if absent; close it.
@@ -112,7 +145,7 @@ class Partials:
         mine, all_bytes = 0, 0
         home = self._home(principal)
         for path in self._folder.glob(f"*/*{_PART}"):
-            declared = int(path.name.removesuffix(_PART).partition("-")[2])
+            declared = _declared(path)
             if path.parent == home and path.name.startswith(sha256):
                 if declared != size:
                     raise InvalidInput(f"{sha256} was begun with {declared} bytes, not {size}: one of them is wrong")
@@ -131,8 +164,16 @@ class Partials:
     def _claim(self, principal: str, sha256: str) -> Path:
         return self._home(principal) / f"{sha256}{_SENT}"
 
+    def _note(self, principal: str, name: str) -> Path:
+        return self._home(principal) / f"{named_piece(name)}{_IS}"
+
     def _home(self, principal: str) -> Path:
         return self._folder / home_of(principal)
+
+
+def _declared(path: Path) -> int:
+    """How many bytes a blob has in all, by the name of its partial file."""
+    return int(path.name.removesuffix(_PART).partition("-")[2])
 
 
 class Partial:
@@ -144,6 +185,7 @@ class Partial:
         self._file = file
         self._digest = hashlib.sha256()
         self._digested = 0
+        self._writeback = Writeback(file.fileno(), self.received)
 
     def write(self, data: bytes) -> None:
         """Append `data`. Raises `NoRoom` when the disk is full; what has come is kept."""
@@ -159,6 +201,7 @@ class Partial:
                 "what has come is kept"
             ) from error
         self.received += len(data)
+        self._writeback.wrote(self.received)
         self._digest.update(data)
         self._digested = self.received
 
