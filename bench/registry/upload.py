@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import psutil
 from onnx import TensorProto, helper
 
@@ -24,8 +25,11 @@ ROW = 64
 
 @dataclass
 class Sent:
-    """What an upload took, all of it and until the last byte was sent, and what the server's processes held in memory
-    before and at most."""
+    """What an upload took, and what the server's processes held in memory before and at most.
+
+    `sending_seconds`: until the server has answered that it has all bytes (ours: verified and durable). `seconds`:
+    until a version of them is registered.
+    """
 
     size: int
     seconds: float = 0.0
@@ -35,8 +39,13 @@ class Sent:
 
     @property
     def mb_per_second(self) -> float:
-        """10^6 bytes a second."""
+        """10^6 bytes a second, until it is registered."""
         return self.size / 1e6 / self.seconds
+
+    @property
+    def sent_mb_per_second(self) -> float:
+        """10^6 bytes a second, until the server has them."""
+        return self.size / 1e6 / self.sending_seconds
 
 
 def write_graph(path: Path, size: int) -> Path:
@@ -71,13 +80,17 @@ def sha256_mb_per_second(path: Path) -> float:
 def to_trimtab(url: str, path: Path, pid: int) -> Sent:
     """Registered by the SDK: hashed, sent, checked, opened, durable, in the database."""
     with _watched(pid, path) as sent, Client(url, timeout_seconds=600) as client:
-        begun = time.perf_counter()
 
-        def told(done: int, total: int) -> None:
-            if done == total:
+        def answered(response: httpx.Response) -> None:
+            if response.request.method == "PUT":
                 sent.sending_seconds = time.perf_counter() - begun
 
-        client.register_model(path, model_id="large", changes="a large one", on_progress=told)
+        def watch(http: httpx.Client) -> None:
+            http.event_hooks = {"response": [answered]}
+
+        client.over_http(watch)
+        begun = time.perf_counter()
+        client.register_model(path, model_id="large", changes="a large one")
         sent.seconds = time.perf_counter() - begun
     return sent
 
@@ -139,9 +152,11 @@ def _watched(pid: int, path: Path) -> Iterator[Sent]:
 
 def _resident_mib(process: psutil.Process) -> float:
     found = process.memory_info().rss
+    own = process.cmdline()
     for child in process.children(recursive=True):
         try:
-            if not any("graph.py" in word for word in child.cmdline()):
+            words = child.cmdline()  # those of its parent until it has become another program, and its memory too
+            if words != own and not any("graph.py" in word for word in words):
                 found += child.memory_info().rss
         except psutil.NoSuchProcess:
             continue
