@@ -16,11 +16,10 @@ from services.registry.api.bodies import disk_errors, read_json
 from services.registry.api.parts import LARGEST, Parts, PartsOf
 from services.registry.arrivals.blobs import SHA256, NamedBlob, within_reach
 from services.registry.arrivals.direct import MAX_PARTS
+from services.registry.untrusted.inspections import EXPECTED_BYTES
 
 PREFIX = "/mlops/blobs/"
 MAX_DOCUMENT_BYTES = 4 << 20
-EXPECTED_BYTES = 16 << 20
-"""While so much comes there is time to start the process that will open it, should it be a graph."""
 
 router = APIRouter(tags=["blobs"])
 

@@ -31,6 +31,8 @@ from services.registry.untrusted.inspection import (
 INSPECTOR_REVISION = 1
 """Raise it whenever `graph.py`, `keras_archive.py` or its list of names changes what passes: nothing that passed
 before is believed then."""
+EXPECTED_BYTES = 16 << 20
+"""While so much comes there is time to start the process that will open it, should it be a graph."""
 
 
 class Inspector:
@@ -85,6 +87,8 @@ class Inspector:
             if known is not None:  # opened while this one waited: many may register the same graph at once
                 return known
             found = await asyncio.to_thread(inspect_graph, path, self._limits, self._spare.take)
+            if (await asyncio.to_thread(path.stat)).st_size >= EXPECTED_BYTES:
+                await self.expect()  # where one came another may follow, and now there is time
             await self._db.write(lambda connection: remember_interface(connection, sha256, found))
         return found
 
