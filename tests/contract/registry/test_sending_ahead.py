@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -166,15 +167,25 @@ def test_a_registry_that_knows_no_names(
     assert kept(register(registry.url, folder))["notes.txt"] == sha256(folder / "notes.txt")
 
 
-def test_one_who_is_stopped_does_not_hash_on(
+def test_who_can_not_send_does_not_hash_on(
     registry: RegistryProcess, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ended: list[str] = []
+
     def nobody(*_: Any) -> None:
         raise Unavailable("nobody answers")
 
+    def hashed(_self: Uploader, _path: Path, broken: threading.Event | None = None) -> tuple[str, int]:
+        if broken is not None:
+            assert broken.wait(10)
+            ended.append("told")
+        return "0" * 64, 1
+
     monkeypatch.setattr(Uploader, "send", nobody)
+    monkeypatch.setattr(Uploader, "hashed", hashed)
     with pytest.raises(Unavailable, match="nobody answers"):
         register(registry.url, folder)
+    assert ended == ["told"]
 
 
 def test_pieces_by_hand(registry: RegistryProcess) -> None:
