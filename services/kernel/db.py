@@ -45,6 +45,23 @@ def insert_in(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Inser
     return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
+@contextmanager
+def unread(connection: sa.Connection) -> Iterator[None]:
+    """Statements inside tell nothing that is read: PostgreSQL gets them without waiting for each one's answer.
+
+    What one of them fails with is raised at the latest at the end. SQLite has no way to go.
+    """
+    if connection.dialect.name == "sqlite":
+        yield
+        return
+    dbapi = connection.dialect.loaded_dbapi
+    try:
+        with connection.connection.driver_connection.pipeline():  # type: ignore[union-attr]
+            yield
+    except dbapi.Error as error:
+        raise DBAPIError.instance(None, None, error, dbapi.Error, dialect=connection.dialect) from error
+
+
 class DatabaseUnavailable(Unavailable):
     """The database does not answer, or stays locked. Never a message's fault: waited out without bound."""
 

@@ -144,7 +144,7 @@ def _postpone(connection: sa.Connection, seq: int, tries: int, pause_seconds: fl
 
 
 def _complete(uow: UnitOfWork, seq: int, message: JobSucceeded, manifest: Manifest) -> str:
-    version, created = versions.register(
+    row, created = versions.register(
         uow,
         manifest,
         manifest_digest=message.manifest_digest,
@@ -152,16 +152,15 @@ def _complete(uow: UnitOfWork, seq: int, message: JobSucceeded, manifest: Manife
         actor=ACTOR,
     )
     if created and not manifest.changes.strip():
-        _tell_changes(uow, manifest, version)
+        _tell_changes(uow, manifest, row)
     uow.connection.execute(
-        registrations.update().where(registrations.c.seq == seq).values(state=DONE, version=version, error=None)
+        registrations.update().where(registrations.c.seq == seq).values(state=DONE, version=row.version, error=None)
     )
-    return version
+    return str(row.version)
 
 
-def _tell_changes(uow: UnitOfWork, manifest: Manifest, version: str) -> None:
+def _tell_changes(uow: UnitOfWork, manifest: Manifest, row: versions.Row) -> None:
     """Write beside a version that no person registered what is different from its parent, if it has one."""
-    row = versions.find_version(uow.connection, manifest.model_id, version)
     if row.parent_version is None:
         return
     try:
@@ -169,7 +168,7 @@ def _tell_changes(uow: UnitOfWork, manifest: Manifest, version: str) -> None:
     except NotFound:  # lineage may name a version of another registry
         return
     text = changes_between(Manifest.model_validate_json(parent.manifest), manifest, parent.version)
-    annotate(uow, manifest.model_id, version, changes=text, actor=ACTOR)
+    annotate(uow, manifest.model_id, row.version, changes=text, actor=ACTOR)
 
 
 def _refuse(uow: UnitOfWork, seq: int, message: JobSucceeded, error: str) -> bool:

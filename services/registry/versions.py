@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 from schemas.envelope import Envelope
 from schemas.events import ModelRegistered, Stage, VersionBytesReturned
 from schemas.manifest import Manifest
-from services.kernel.db import insert_in
+from services.kernel.db import insert_in, unread
 from services.kernel.errors import Conflict, NotFound
 from services.kernel.uow import UnitOfWork
 from services.registry import audit
@@ -24,17 +25,22 @@ from services.registry.tables import aliases, models, stage_moves, versions
 
 NEWEST_FIRST = (versions.c.major.desc(), versions.c.minor.desc(), versions.c.patch.desc())
 
-Row = sa.Row[Any]
+Row = Any
+"""A row of `versions`, by name."""
 
 # Statements of every registration are made once: making one takes longer than running it.
 _OF_MODEL = versions.c.model_id == sa.bindparam("model")
 _BY_VERSION = sa.select(versions).where(_OF_MODEL, versions.c.version == sa.bindparam("number"))
-_BY_RECORD = sa.select(versions).where(_OF_MODEL, versions.c.record_digest == sa.bindparam("digest"))
-_NEWEST = (
-    sa.select(versions.c.major, versions.c.minor, versions.c.patch).where(_OF_MODEL).order_by(*NEWEST_FIRST).limit(1)
-)
 _IN_PRODUCTION = sa.select(versions.c.version).where(_OF_MODEL, versions.c.stage == Stage.PRODUCTION.value)
-_ADD_VERSION, _ADD_MOVE = versions.insert(), stage_moves.insert()
+_STANDING = sa.select(
+    sa.select(versions.c.version)
+    .where(_OF_MODEL, versions.c.record_digest == sa.bindparam("digest"))
+    .scalar_subquery()
+    .label("known"),
+    sa.select(versions.c.version).where(_OF_MODEL).order_by(*NEWEST_FIRST).limit(1).scalar_subquery().label("newest"),
+    _IN_PRODUCTION.limit(1).scalar_subquery().label("production"),
+)
+_ADD_VERSION, _ADD_MOVE = versions.insert(), stage_moves.insert().inline()  # nobody asks for the move's number
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,8 @@ def register(
     version: str | None = None,
     cause: Envelope | None = None,
     origin: Origin | None = None,
-) -> tuple[str, bool]:
-    """Give a verified version that lies under `artifact` its number: (version, whether it is new).
+) -> tuple[Row, bool]:
+    """Give a verified version that lies under `artifact` its number: (its row, whether it is new).
 
     The same record again is the version that it was; one whose files the retention policy gave up has them again.
     Raises `Conflict` when `version` holds something else, or this record is registered under another number than the
@@ -89,71 +95,71 @@ def register(
     now = uow.now()
     _ensure_model(connection, manifest, now.timestamp())
     digest = record_digest(manifest)
-    known = _known(connection, model_id, digest, version)
+    standing = connection.execute(_STANDING, {"model": model_id, "digest": digest}).one()
+    known = _known(connection, model_id, digest, standing.known, version)
     if known is not None:
         if known.bytes_dropped_at is not None:
             _take_back(uow, known, manifest, manifest_digest, artifact, actor=actor, revision=revision)
-        return str(known.version), False
+        return known, False
     if version is None:
-        newest = connection.execute(_NEWEST, {"model": model_id}).first()
-        version = next_version((newest.major, newest.minor, newest.patch) if newest else None, now.date())
+        newest = parse_version(standing.newest) if standing.newest else None
+        version = next_version(newest, now.date())
     major, minor, patch = parse_version(version)
-    parent = manifest.lineage.parent_version or (
-        origin.parent_version if origin else production_version(connection, model_id)
-    )
+    parent = manifest.lineage.parent_version or (origin.parent_version if origin else standing.production)
     seq = audit.record(uow, actor, "model.registered", f"{model_id}:{version}", manifest_digest=manifest_digest)
-    connection.execute(
-        _ADD_VERSION,
-        {
-            "model_id": model_id,
-            "version": version,
-            "seq": seq,
-            "major": major,
-            "minor": minor,
-            "patch": patch,
-            "stage": Stage.DRAFT.value,
-            "stage_since": now.timestamp(),
-            "artifact": artifact,
-            "manifest": origin.manifest if origin else manifest.to_bytes().decode(),
-            "manifest_digest": manifest_digest,
-            "content_digest": manifest.content_digest,
-            "record_digest": digest,
-            "size_bytes": sum(file.size for file in manifest.files),
-            "parent_version": parent,
-            "registered_at": now.timestamp(),
-            "registered_by": actor,
-            "framework": manifest.framework,
-            "description": manifest.description,
-            "changes": manifest.changes,
-            "tags": json.dumps(manifest.tags, sort_keys=True),
-            "job_id": manifest.lineage.job_id,
-            "experiment_id": manifest.lineage.experiment_id,
-            "dataset_digest": manifest.lineage.dataset_digest,
-        },
-    )
-    garbage.hold(connection, artifact, (file.sha256 for file in manifest.files))
-    index.add(
-        connection,
-        seq,
-        model_id=model_id,
-        model_name=manifest.model_name,
-        metrics=manifest.metrics,
-        description=manifest.description,
-        changes=manifest.changes,
-        tags=manifest.tags,
-    )
-    connection.execute(
-        _ADD_MOVE,
-        {
-            "model_id": model_id,
-            "version": version,
-            "from_stage": None,
-            "to_stage": Stage.DRAFT.value,
-            "at": now.timestamp(),
-            "actor": actor,
-            "comment": origin.comment if origin else "registered",
-        },
-    )
+    garbage.rescue(connection, (file.sha256 for file in manifest.files), artifact)
+    row = {
+        "model_id": model_id,
+        "version": version,
+        "seq": seq,
+        "major": major,
+        "minor": minor,
+        "patch": patch,
+        "stage": Stage.DRAFT.value,
+        "stage_since": now.timestamp(),
+        "artifact": artifact,
+        "manifest": origin.manifest if origin else manifest.to_bytes().decode(),
+        "manifest_digest": manifest_digest,
+        "content_digest": manifest.content_digest,
+        "record_digest": digest,
+        "size_bytes": sum(file.size for file in manifest.files),
+        "parent_version": parent,
+        "registered_at": now.timestamp(),
+        "registered_by": actor,
+        "framework": manifest.framework,
+        "description": manifest.description,
+        "changes": manifest.changes,
+        "tags": json.dumps(manifest.tags, sort_keys=True),
+        "job_id": manifest.lineage.job_id,
+        "experiment_id": manifest.lineage.experiment_id,
+        "dataset_digest": manifest.lineage.dataset_digest,
+        "bytes_dropped_at": None,
+    }
+    with unread(connection):
+        connection.execute(_ADD_VERSION, row)
+        garbage.add_holder(connection, artifact, (file.sha256 for file in manifest.files))
+        index.add(
+            connection,
+            seq,
+            model_id=model_id,
+            model_name=manifest.model_name,
+            metrics=manifest.metrics,
+            description=manifest.description,
+            changes=manifest.changes,
+            tags=manifest.tags,
+        )
+        connection.execute(
+            _ADD_MOVE,
+            {
+                "model_id": model_id,
+                "version": version,
+                "from_stage": None,
+                "to_stage": Stage.DRAFT.value,
+                "at": now.timestamp(),
+                "actor": actor,
+                "comment": origin.comment if origin else "registered",
+            },
+        )
     uow.publish(
         ModelRegistered(
             model_id=model_id,
@@ -170,7 +176,7 @@ def register(
         revision=revision,
         cause=cause,
     )
-    return version, True
+    return SimpleNamespace(**row), True
 
 
 def find_model(connection: sa.Connection, model_id: str) -> Row:
@@ -295,21 +301,20 @@ def _ensure(dialect: str, given: tuple[str, ...]) -> sa.Executable:
     return insert.on_conflict_do_update(index_elements=["id"], set_={name: insert.excluded[name] for name in given})
 
 
-def _known(connection: sa.Connection, model_id: str, digest: str, asked: str | None) -> Row | None:
-    """The version that is this record already, or None. Raises `Conflict`, see `register`."""
+def _known(connection: sa.Connection, model_id: str, digest: str, known: str | None, asked: str | None) -> Row | None:
+    """The row of the version that is this record already (`known`), or None. Raises `Conflict`, see `register`."""
     if asked is not None:
         taken = connection.execute(_BY_VERSION, {"model": model_id, "number": asked}).first()
         if taken is not None and taken.record_digest != digest:
             raise Conflict(f"version {asked} of {model_id} exists and holds something else: versions never change")
         if taken is not None:
             return taken
-    row = connection.execute(_BY_RECORD, {"model": model_id, "digest": digest}).first()
-    if row is not None and asked is not None:
+    if known is not None and asked is not None:
         raise Conflict(
-            f"this record is version {row.version} of {model_id} already, not {asked}: give it another description to "
+            f"this record is version {known} of {model_id} already, not {asked}: give it another description to "
             "have the same files under both numbers"
         )
-    return row
+    return find_version(connection, model_id, known) if known is not None else None
 
 
 def _take_back(

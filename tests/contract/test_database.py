@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from schemas.events import Alert
 from services.kernel import idempotency, lease
-from services.kernel.db import MOST_TOGETHER, Database, DatabaseUnavailable
+from services.kernel.db import MOST_TOGETHER, Database, DatabaseUnavailable, unread
 from services.kernel.errors import Conflict
 from services.kernel.migrate import migrate
 from services.kernel.tables import leases, metadata, outbox
@@ -162,6 +162,56 @@ async def test_a_process_that_is_stopped_inside_a_transaction_holds_up_nobody_fo
 
 def alert(number: int = 1) -> Alert:
     return Alert(alert_id=f"a{number}", model_id="m", state="raised", severity="info", title="t", detail="d")
+
+
+class TestUnread:
+    """Statements whose answers nobody waits for."""
+
+    @staticmethod
+    def insert(*names: str | None) -> Callable[[sa.Connection], None]:
+        def fn(connection: sa.Connection) -> None:
+            with unread(connection):
+                for name in names:
+                    connection.execute(sa.insert(effects).values(prediction_id=name))
+
+        return fn
+
+    @staticmethod
+    async def names(db: Database) -> list[str]:
+        return list(await db.read(lambda c: c.execute(sa.select(effects.c.prediction_id)).scalars()))
+
+    async def test_they_take_effect_in_order_with_what_stands_around_them(self, db: Database) -> None:
+        def fn(connection: sa.Connection) -> list[str]:
+            connection.execute(sa.insert(effects).values(prediction_id="before"))
+            self.insert("first", "second")(connection)
+            connection.execute(sa.update(effects).values(prediction_id=effects.c.prediction_id + "!"))
+            return list(connection.execute(sa.select(effects.c.prediction_id).order_by("prediction_id")).scalars())
+
+        assert await db.write(fn) == ["before!", "first!", "second!"]
+
+    async def test_one_that_fails_fails_them_all_and_the_next_write_is_made(self, db: Database) -> None:
+        with pytest.raises(sa.exc.IntegrityError):
+            await db.write(self.insert("first", None, "last"))
+        assert await self.names(db) == []
+        await db.write(self.insert("next"))
+        assert await self.names(db) == ["next"]
+
+    async def test_a_connection_that_is_cut_is_the_databases_fault(self, postgres_url: str) -> None:
+        database, other = Database(postgres_url, "probe"), Database(postgres_url, "other")
+        migrate(database, "tests.probe.migrations")
+
+        def fn(connection: sa.Connection) -> None:
+            backend = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+            with unread(connection):
+                other.read_now(lambda c: c.execute(sa.select(sa.func.pg_terminate_backend(backend))).scalar_one())
+                connection.execute(sa.insert(effects).values(prediction_id="lost"))
+
+        with pytest.raises(DatabaseUnavailable):
+            await database.write(fn)
+        await database.write(self.insert("next"))
+        assert await self.names(database) == ["next"]
+        database.close()
+        other.close()
 
 
 def test_migrating_twice_changes_nothing_and_tables_are_those_of_the_code(db: Database) -> None:

@@ -95,7 +95,7 @@ async def once(
     actor: str,
 ) -> JSONResponse:
     """Run `change` in one transaction and answer its JSON with `status`; a known Idempotency-Key answers as before."""
-    fingerprint = digest([actor, request])
+    fingerprint = digest([actor, request]) if key is not None else ""
 
     def within(uow: UnitOfWork) -> JSONResponse:
         earlier = recall(uow.connection, route, key, fingerprint)

@@ -103,7 +103,7 @@ async def register(
         submission, stored = await (_by_digest if by_digest else _with_files)(request, parts, principal)
 
     def change(uow: UnitOfWork, stored: Stored) -> tuple[VersionDocument, bool]:
-        version, is_new = versions.register(
+        row, is_new = versions.register(
             uow,
             stored.manifest,
             manifest_digest=stored.manifest_digest,
@@ -111,10 +111,9 @@ async def register(
             actor=principal.name,
             version=submission.version,
         )
-        row = versions.find_version(uow.connection, submission.model_id, version)
         return version_document(row, manifest=stored.manifest if is_new else None), is_new
 
-    asked = [record_digest(stored.manifest), submission.version]
+    asked = [record_digest(stored.manifest), submission.version] if idempotency_key is not None else None
     return await register_once(parts, "register", idempotency_key, asked, principal.name, stored, change)
 
 

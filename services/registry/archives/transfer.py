@@ -68,7 +68,7 @@ def arriving(uow: UnitOfWork, arrived: Arrived, manifest_digest: str, artifact: 
     the audit trail. Raises `Conflict` when the number holds something else.
     """
     record, manifest = arrived.record, arrived.manifest
-    version, created = versions.register(
+    row, created = versions.register(
         uow,
         manifest,
         manifest_digest=manifest_digest,
@@ -82,7 +82,7 @@ def arriving(uow: UnitOfWork, arrived: Arrived, manifest_digest: str, artifact: 
     annotations.annotate(
         uow,
         manifest.model_id,
-        version,
+        row.version,
         description=record.description,
         changes=record.changes,
         tags={**dict.fromkeys(manifest.tags), **record.tags},
@@ -92,7 +92,7 @@ def arriving(uow: UnitOfWork, arrived: Arrived, manifest_digest: str, artifact: 
         uow,
         actor,
         "model.imported",
-        f"{manifest.model_id}:{version}",
+        f"{manifest.model_id}:{row.version}",
         **record.model_dump(mode="json", include={"registered_at", "registered_by", "stage", "stage_since"}),
         aliases=list(record.aliases),
         history=[move.model_dump(mode="json") for move in record.history],

@@ -84,9 +84,14 @@ def hold(connection: sa.Connection, artifact: str, digests: Iterable[str]) -> No
     """Say that the manifest under `artifact` names these bytes, and rescue them. Raises `BeingCollected`."""
     named = set(digests)
     rescue(connection, named, artifact)
-    if named:
-        statement = _hold(connection.dialect.name)
-        connection.execute(statement, [{"sha256": digest, "artifact": artifact} for digest in sorted(named)])
+    add_holder(connection, artifact, named)
+
+
+def add_holder(connection: sa.Connection, artifact: str, digests: Iterable[str]) -> None:
+    """Say that the manifest under `artifact` names these bytes, which were rescued in this transaction."""
+    rows = [{"sha256": digest, "artifact": artifact} for digest in sorted(set(digests))]
+    if rows:
+        connection.execute(_hold(connection.dialect.name), rows)
 
 
 @cache

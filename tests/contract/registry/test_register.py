@@ -132,13 +132,13 @@ async def test_fifty_registrations_at_once_by_two_registries(registry: Registry)
 
     async def one(number: int) -> str:
         record = manifest(number)
-        version, created = await works[number % 2].run(
+        row, created = await works[number % 2].run(
             lambda uow: versions.register(
                 uow, record, manifest_digest=record.manifest_digest, artifact=f"models/m/{number}", actor="test"
             )
         )
         assert created
-        return version
+        return str(row.version)
 
     found = await asyncio.gather(*(one(number) for number in range(50)))
     other.close()

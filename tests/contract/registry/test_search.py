@@ -61,13 +61,14 @@ async def some(registry: Registry, count: int = 40) -> list[dict[str, Any]]:
             )
             if number % 2:
                 manifest = manifest.model_copy(update={"lineage": manifest.lineage.model_copy(update={"job_id": None})})
-            version, _ = versions.register(
+            version = f"1.{number}.{number % 3}"
+            versions.register(
                 uow,
                 manifest,
                 manifest_digest=manifest.manifest_digest,
                 artifact=f"models/{model_id}/{number}",
                 actor="ada",
-                version=f"1.{number}.{number % 3}",
+                version=version,
             )
             if number % 3 == 0:
                 stages.move(uow, model_id, version, Stage.STAGING if number % 2 else Stage.ARCHIVED, actor="ada")
