@@ -134,11 +134,15 @@ async def _by_digest(request: Request, parts: Parts, principal: Principal) -> tu
         )
 
     mine, known, is_condemned = await parts.db.read(look_up)
+    demand = partial(parts.blobs.demand, principal, asked.files, mine)
     if known is not None and files == [model] and is_own and not is_condemned:
-        manifest = manifest_of(files, asked.metadata, known)
-        demand = partial(parts.blobs.demand, principal, asked.files, mine)
+        try:
+            manifest = manifest_of(files, asked.metadata, known)
+        except Exception:  # it tells of the graph, which only those hear who may use it
+            await asyncio.to_thread(demand)
+            raise
         return asked.metadata, await store_own(parts, manifest, demand)
-    await asyncio.to_thread(parts.blobs.demand, principal, asked.files, mine)
+    await asyncio.to_thread(demand)
     async with staging(parts) as (folder, share):
         files = [replace(file, path=folder / file.path) for file in files]
         wanted = [file for file in files if known is None or file.name != MODEL_NAME]

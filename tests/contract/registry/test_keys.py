@@ -1,6 +1,7 @@
 """API keys: shown once, hashed at rest, scoped on every route, told apart by their names."""
 
 import asyncio
+import hashlib
 import json
 import threading
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from services.registry.keys import create, create_directly, create_first
 from services.registry.settings import RegistrySettings
 from services.registry.tables import api_keys, audit
 from tests.contract.registry.conftest import Registry, running
+from tests.graphs import classifier
 
 INTERNAL = {"Authorization": "Bearer internal-secret"}
 NUMBERS = count(1)
@@ -127,6 +129,19 @@ async def test_scopes_and_prefixes(guarded: Registry) -> None:
     assert (await guarded.client.post("/mlops/deploy", json={"model_id": "red-1"})).status_code == 403
     assert len((await guarded.client.get("/mlops/deployments")).json()["deployments"]) == 1
     assert (await guarded.client.get("/mlops/keys")).status_code == 403
+
+
+async def test_a_digest_alone_tells_nobody_what_anothers_graph_takes(guarded: Registry) -> None:
+    """That bytes are missing is said first: what a signature is held against are bytes that the key may use."""
+    data = classifier(1).SerializeToString()
+    guarded.client.headers.update(INTERNAL)
+    assert (await guarded.register("red-1", classifier(1))).status_code == 201
+    guarded.client.headers.update(await granted(guarded, "write", prefixes=("blue-",)))
+    blob = {"path": "model.onnx", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    guess = {"inputs": [{"name": "guessed", "dtype": "float32"}], "outputs": [{"name": "y", "dtype": "float32"}]}
+    for metadata in ({"model_id": "blue-1"}, {"model_id": "blue-1", "signature": guess}):
+        answer = await guarded.client.post("/mlops/models", json={"metadata": metadata, "files": [blob]})
+        assert (answer.status_code, answer.json()["code"]) == (409, "missing-blobs"), answer.text
 
 
 async def test_a_revoked_key_opens_nothing(guarded: Registry) -> None:
