@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trimtab.errors import Conflict, InvalidInput, TrimtabError
+from trimtab.errors import Conflict, InvalidInput, NoRoom, TrimtabError
 
 if TYPE_CHECKING:
     from trimtab.uploading import Uploader
@@ -45,13 +45,17 @@ def send_ahead(uploader: "Uploader", registry: str, path: Path, size: int) -> st
     with ThreadPoolExecutor(1) as thread:
         hashing = thread.submit(look)
         try:
-            _send(uploader, url, path, size, needless)
-        except (Conflict, InvalidInput):
-            pass  # by its digest it may go; if not, that is said then
-        except BaseException:
+            try:
+                _send(uploader, url, path, size, needless)
+            except (Conflict, InvalidInput):
+                pass  # by its digest it may go; if not, that is said then
+            except NoRoom:  # there is none to begin it, and none need be where it has come or was begun by its digest
+                found = uploader.progress_of(f"{registry}/mlops/blobs/{hashing.result()}")
+                if found is None or not any(found):
+                    raise
+            return hashing.result()
+        finally:
             broken.set()
-            raise
-        return hashing.result()
 
 
 def name_of(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
@@ -16,8 +17,9 @@ from tests.graphs import classifier
 from tests.registry_process import RegistryProcess
 from tests.waiting import until_sync
 from trimtab import Client
-from trimtab.ahead import name_of
-from trimtab.errors import Unavailable
+from trimtab.ahead import name_of, send_ahead
+from trimtab.calls import Upload
+from trimtab.errors import NoRoom, Unavailable
 from trimtab.uploading import Uploader
 
 
@@ -186,6 +188,70 @@ def test_who_can_not_send_does_not_hash_on(
     with pytest.raises(Unavailable, match="nobody answers"):
         register(registry.url, folder)
     assert ended == ["told"]
+
+
+def test_who_breaks_off_does_not_wait_for_the_hash(
+    registry: RegistryProcess, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, told = threading.Event(), threading.Event()
+
+    def unknown(_self: Uploader, _url: str) -> None:
+        asked.set()
+
+    def hashed(_self: Uploader, _path: Path, broken: threading.Event | None = None) -> tuple[str, int]:
+        assert asked.wait(10)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        if broken is not None and broken.wait(10):
+            told.set()
+        return "0" * 64, 1
+
+    monkeypatch.setattr(Uploader, "progress_of", unknown)
+    monkeypatch.setattr(Uploader, "hashed", hashed)
+    with httpx.Client(trust_env=False) as http:
+        uploader = Uploader(http, registry.url, Upload([("notes.txt", folder / "notes.txt")], {"model_id": "m"}))
+        with pytest.raises(KeyboardInterrupt):
+            send_ahead(uploader, registry.url, folder / "notes.txt", 1)
+    assert told.is_set()
+
+
+def test_what_is_there_or_was_begun_by_its_digest_needs_no_more_room(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = folder / "notes.txt"
+    data, refused = notes.read_bytes(), threading.Event()
+    ask, hashed = Uploader.ask, Uploader.hashed
+
+    def asked(self: Uploader, method: str, url: str, **options: Any) -> Any:
+        try:
+            return ask(self, method, url, **options)
+        except NoRoom:
+            refused.set()
+            raise
+
+    def later(self: Uploader, path: Path, broken: threading.Event | None = None) -> tuple[str, int]:
+        assert broken is None or refused.wait(30), "it was refused before its digest was known"
+        return hashed(self, path, broken)
+
+    monkeypatch.setattr(Uploader, "ask", asked)
+    monkeypatch.setattr(Uploader, "hashed", later)
+    room = {"TRIMTAB_REGISTRY_UPLOADS_BYTES": str(2 * (len(data) + MIB))}
+    with RegistryProcess(tmp_path / "data", room) as full:
+
+        def begin(of: bytes) -> None:
+            url = f"{full.url}/mlops/blobs/{hashlib.sha256(of).hexdigest()}"
+            sent = httpx.put(url, content=of[:MIB], headers={"Upload-Length": str(len(data))}, trust_env=False)
+            assert sent.status_code == 200
+
+        begin(data)
+        assert kept(register(full.url, folder))["notes.txt"] == sha256(notes)
+        begin(os.urandom(MIB))
+        refused.clear()
+        os.utime(notes, ns=(0, 1))
+        assert not register(full.url, folder)["created"]
+        refused.clear()
+        notes.write_bytes(os.urandom(len(data) // 2).hex().encode())
+        with pytest.raises(NoRoom, match="TRIMTAB_REGISTRY_UPLOADS_BYTES"):
+            register(full.url, folder)
 
 
 def test_pieces_by_hand(registry: RegistryProcess) -> None:
