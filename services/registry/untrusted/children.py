@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -78,8 +79,11 @@ class Spare:
         self._timer: threading.Timer | None = None
 
     def expect(self) -> None:
-        """A file may come soon. Blocks for the milliseconds that it takes to start a process."""
-        with self._lock:
+        """A file may come soon. Blocks for the milliseconds that it takes to start a process.
+
+        Where none can be started now (too many, no memory) nothing happens: `take` tries again.
+        """
+        with self._lock, suppress(OSError):
             self._child = self._waiting() or Child(self._script)
             self._timer = threading.Timer(self._idle_seconds, self.close)
             self._timer.daemon = True
@@ -109,6 +113,10 @@ class Spare:
 
 
 def bare_environment() -> dict[str, str]:
-    """What a child needs to start, and no secret. One thread: the pools of more would count as memory."""
+    """What a child needs to start, and no secret. One thread: the pools of more would count as memory.
+
+    ONNX Runtime would keep a database in the home folder and send what it counts to its maker.
+    """
     needed = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-    return {**needed, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    said = {"LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"}
+    return {**needed, **said}

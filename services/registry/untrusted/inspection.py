@@ -49,7 +49,8 @@ def inspect_graph(path: Path, limits: Limits, start: Callable[[], Child] | None 
 
     Raises `InvalidInput` with the reason when it must not be served, `TooLarge` when it went over a limit.
     """
-    return interface_of((start() if start else Child(graph)).ask(path, _memory_bytes(path, limits), limits.seconds))
+    memory_bytes = _memory_bytes(path, limits)  # before there is a process that would be left waiting
+    return interface_of((start() if start else Child(graph)).ask(path, memory_bytes, limits.seconds))
 
 
 def inspect_keras(path: Path, limits: Limits) -> None:
@@ -57,7 +58,8 @@ def inspect_keras(path: Path, limits: Limits) -> None:
 
     Raises `TooLarge` when it went over a limit.
     """
-    Child(keras_archive).ask(path, _memory_bytes(path, limits), limits.seconds)
+    memory_bytes = _memory_bytes(path, limits)
+    Child(keras_archive).ask(path, memory_bytes, limits.seconds)
 
 
 def interface_of(document: dict[str, Any]) -> GraphInterface:

@@ -25,6 +25,7 @@ from services.registry.arrivals.room import Room
 from services.registry.model import parse_version
 from services.registry.settings import RegistrySettings
 from services.registry.tables import condemned
+from services.registry.untrusted.inspections import EXPECTED_BYTES
 from tests.contract.registry.conftest import Registry
 from tests.graphs import classifier
 
@@ -339,6 +340,22 @@ class TestPieces:
         await parts.blobs.receive(Principal("bound", frozenset(), ("other-",)), blob.sha256, 0, blob.size, body(), 30.0)
         assert await missing("other-") == []
         assert await missing("other-", name="another") == [blob]
+
+    async def test_a_process_waits_for_what_is_large_alone(
+        self, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expected: list[int] = []
+
+        async def expect() -> None:
+            expected.append(size)
+
+        monkeypatch.setattr(registry.service.state["parts"].inspector, "expect", expect)
+        for name in ("1" * 64, f"named/{'2' * 64}"):
+            for size in (1000, EXPECTED_BYTES):
+                headers = {"Upload-Length": str(size)}
+                sent = await registry.client.put(f"/mlops/blobs/{name[:-1]}{size % 7}", content=b"x", headers=headers)
+                assert sent.status_code == 200
+        assert expected == [EXPECTED_BYTES, EXPECTED_BYTES]
 
     async def test_forgotten_pieces_are_removed(self, registry: Registry) -> None:
         old, young = os.urandom(2000), os.urandom(2000)

@@ -1,9 +1,13 @@
 """The processes that open untrusted files, and the one that waits for a file."""
 
+import errno
 import json
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -11,6 +15,7 @@ import pytest
 from services.kernel.errors import InvalidInput, TooLarge
 from services.registry.untrusted import children, graph
 from services.registry.untrusted.children import Child, Spare
+from services.registry.untrusted.inspection import Limits, inspect_graph
 from tests.graphs import classifier, save
 from tests.waiting import until_sync
 
@@ -81,3 +86,38 @@ def test_the_child_is_told_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("TRIMTAB_INTERNAL_KEY", "secret")
     assert "secret" not in json.dumps(children.bare_environment())
+
+
+def test_no_more_processes_are_no_reason_to_refuse_what_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any, **__: Any) -> None:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    spare = Spare(graph)
+    with monkeypatch.context() as full:
+        full.setattr(subprocess, "Popen", none)
+        spare.expect()
+    assert children_of_this() == []
+    spare.take().end()
+
+
+def test_no_process_is_left_for_a_file_that_is_gone(tmp_path: Path) -> None:
+    started: list[Child] = []
+
+    def start() -> Child:
+        started.append(Child(graph))
+        return started[-1]
+
+    with pytest.raises(FileNotFoundError):
+        inspect_graph(tmp_path / "model.onnx", Limits(), start)
+    assert started == []
+
+
+def test_onnx_runtime_keeps_and_sends_nothing_in_a_child() -> None:
+    script = """if True:
+        import os, onnxruntime
+        files = [os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+        print([os.readlink(file) for file in files if os.path.isfile(file) and "/dev/" not in os.readlink(file)])
+    """
+    command = [sys.executable, "-I", "-c", script]
+    found = subprocess.run(command, env=children.bare_environment(), capture_output=True, check=True, text=True)
+    assert found.stdout.strip() == "[]"
