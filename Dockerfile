@@ -11,6 +11,7 @@ ENV PATH=/opt/trimtab/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    ORT_DISABLE_TELEMETRY=1 \
     TRIMTAB_DATA_DIR=/data
 RUN groupadd --gid 10001 trimtab \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin trimtab \

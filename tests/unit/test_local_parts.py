@@ -84,6 +84,14 @@ def test_keys_can_be_asked_for_without_a_secret_of_the_services(tmp_path: Path) 
     assert LocalSettings(data_dir=tmp_path).internal_key != settings.internal_key
 
 
+def test_onnx_runtime_sends_nothing_unless_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = LocalCluster(LocalSettings(data_dir=tmp_path))
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    assert cluster._child_environment()["ORT_DISABLE_TELEMETRY"] == "1"
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    assert cluster._child_environment()["ORT_DISABLE_TELEMETRY"] == "0"
+
+
 def test_the_broker_listens_on_loopback_only() -> None:
     settings = dict(line.split("=", 1) for line in server_properties(1, 2).splitlines())
     assert settings["listeners"] == "PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2"

@@ -219,6 +219,7 @@ class LocalCluster:
         root = str(Path(services.__file__).parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         environment = {
+            "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime would send what it counts to its maker
             **os.environ,
             "PYTHONPATH": path,
             "PYTHONUNBUFFERED": "1",
