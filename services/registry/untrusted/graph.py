@@ -35,6 +35,8 @@ MAX_NAME_CHARACTERS = 256
 GROWTH_BYTES, GROWTH = 512 << 20, 4
 """A graph may take `GROWTH` times its file's size and this much more memory once it is loaded. What takes more makes it
 out of nothing (constants that are folded, in branches that are never taken too), and would in serving as well."""
+MAX_BYTES = (1 << 31) - 1
+"""Longest message of protobuf, https://protobuf.dev/programming-guides/proto-limits/, and so the longest ONNX file."""
 WEIGHED_BYTES = 1 << 16
 """Tensors from this size on are measured here and left out of what `onnx.checker` gets."""
 ITEM_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 14: 8, 15: 16, 16: 2}
@@ -262,6 +264,8 @@ def read(path: str) -> tuple[Any, Mapped | None]:
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages,
             memoryview(pages) as data,
         ):
+            if len(data) > MAX_BYTES:  # without its weights it would pass
+                raise Refused("the file has 2 GiB or more, and ONNX Runtime loads none of that size")
             without = cut(data, WEIGHED_BYTES)
             model = parse(data if without is None else without[0])
             if without is not None and any(

@@ -21,13 +21,18 @@ LEAST = 1 << 16
 LIMITS = Limits(memory_bytes=2 << 30, seconds=30)
 
 
+def written(length: int) -> bytes:
+    """A length as protobuf writes it."""
+    digits = bytearray()
+    while length > 127:
+        digits.append(length & 127 | 128)
+        length >>= 7
+    return bytes([*digits, length])
+
+
 def field(number: int, data: bytes) -> bytes:
     """A field of bytes, by hand."""
-    written, length = bytearray(), len(data)
-    while length > 127:
-        written.append(length & 127 | 128)
-        length >>= 7
-    return bytes([number << 3 | 2, *written, length]) + data
+    return bytes([number << 3 | 2]) + written(len(data)) + data
 
 
 def weighty(side: int = 256, *, raw: bool = True) -> onnx.ModelProto:
@@ -106,6 +111,34 @@ def test_a_file_that_can_be_read_in_two_ways_is_not_cut() -> None:
         "a graph that ends within a number": field(7, tensor + b"\x08\xff"),
     }
     assert {what: cut(memoryview(data), LEAST) for what, data in odd.items()} == dict.fromkeys(odd)
+
+
+def test_what_serving_can_not_load_is_refused(tmp_path: Path) -> None:
+    """Every part is short enough, the file is not. It is one of holes: a table of zeros that has 2 GiB in all."""
+    size = 2_147_483_000
+    model = weighty()
+    model.graph.ClearField("node")
+    model.graph.ClearField("initializer")
+    model.graph.node.append(helper.make_node("Gather", ["table", "row"], ["z"]))
+    for side, name, kind in ((model.graph.input, "row", TensorProto.INT64), (model.graph.output, "z", 2)):
+        side.append(helper.make_tensor_value_info(name, kind, ["batch"]))
+    model.graph.node.append(helper.make_node("Identity", ["x"], ["y"]))
+    table = TensorProto(name="table", data_type=TensorProto.UINT8, dims=[size]).SerializeToString()
+    table += b"\x4a" + written(size)
+    graph_ = model.graph.SerializeToString() + b"\x2a" + written(len(table) + size) + table
+    for beside, passes in ((0, True), (1000, False)):
+        model.doc_string = "x" * beside
+        model.ClearField("graph")
+        path = tmp_path / f"{beside}.onnx"
+        with path.open("wb") as file:
+            file.write(model.SerializeToString() + b"\x3a" + written(len(graph_) + size) + graph_)
+            file.truncate(file.tell() + size)
+        if passes:
+            assert path.stat().st_size < 1 << 31
+            assert len(inspect_graph(path, LIMITS).inputs) == 2
+        else:
+            with pytest.raises(InvalidInput, match="2 GiB"):
+                inspect_graph(path, LIMITS)
 
 
 def test_data_in_another_file_are_found_beside_weights_that_were_cut(tmp_path: Path) -> None:
