@@ -120,13 +120,13 @@ async def test_a_manifest_that_is_stored_again_after_the_claim_stays(
     report = await Collector(registry.service.work, registry.store, GRACES, HOUR).collect()
     assert (report.removed, report.spared) == (0, 1)
     assert keys(registry.store, "models") == {f"{ORPHAN}/{MANIFEST_NAME}"}
-    version, created = await registry.service.work.run(
+    row, created = await registry.service.work.run(
         lambda uow: versions.register(
             uow, manifest, manifest_digest=manifest.manifest_digest, artifact=ORPHAN, actor="somebody"
         )
     )
     assert created
-    assert (await registry.client.post(f"/mlops/models/left/{version}/verify")).json()["state"] == "ok"
+    assert (await registry.client.post(f"/mlops/models/left/{row.version}/verify")).json()["state"] == "ok"
 
 
 async def test_who_stores_a_manifest_again_waits_for_the_end_of_its_removal(registry: Registry) -> None:
