@@ -194,7 +194,11 @@ def version_document(
 
 
 class _Recorded(msgspec.Struct, gc=False):
-    """What is shown of a manifest. Its long parts stay the JSON text that they are: nobody reads them on the way."""
+    """What is shown of a manifest. Its long parts stay the JSON text that they are: nobody reads them on the way.
+
+    A name may stand twice in a text that another wrote. The last counts; before it anything may stand, so that no type
+    is asked for here.
+    """
 
     framework: msgspec.Raw
     files: msgspec.Raw
@@ -204,11 +208,11 @@ class _Recorded(msgspec.Struct, gc=False):
     model_type: msgspec.Raw = msgspec.Raw(b'""')
     metrics: msgspec.Raw = msgspec.Raw(b"{}")
     hyperparameters: msgspec.Raw = msgspec.Raw(b"{}")
-    lineage: dict[str, Any] = {}
+    lineage: Any = {}
 
 
 class _File(msgspec.Struct, gc=False):
-    path: str
+    path: Any
 
 
 _RECORDED, _FILES = msgspec.json.Decoder(_Recorded), msgspec.json.Decoder(list[_File])

@@ -192,6 +192,22 @@ async def test_another_content_under_the_number_is_a_conflict(registry: Registry
     assert (answer.status_code, "is version 9.9.9" in answer.json()["detail"]) == (409, True)
 
 
+async def test_names_that_stand_twice_in_a_manifest_spoil_no_page(registry: Registry, elsewhere: Registry) -> None:
+    """Its text is kept as it came. Of two values the last counts, whatever the first is."""
+    found = dict(members_of(await exported(registry, await registry.version(1))))
+    text = found["model/manifest.json"].decode()
+    for name in ("lineage", "path", "files", "metrics"):
+        text = text.replace(f'"{name}":', f'"{name}":null,"{name}":', 1)
+    record = json.loads(found["record.json"]) | {"manifest_digest": hashlib.sha256(text.encode()).hexdigest()}
+    found |= {"model/manifest.json": text.encode(), "record.json": json.dumps(record).encode()}
+    answer = await imported(elsewhere, tar_of(list(found.items())))
+    assert answer.status_code == 201, answer.text
+    (shown,) = (await elsewhere.client.get("/mlops/models/threat-classifier")).json()["versions"]
+    (before,) = (await registry.client.get("/mlops/models/threat-classifier")).json()["versions"]
+    for name in ("lineage", "files", "metrics", "has_baseline"):
+        assert shown[name] == before[name]
+
+
 async def test_an_idempotency_key_answers_as_before(registry: Registry, elsewhere: Registry) -> None:
     data = await exported(registry, await promoted(registry))
     headers = {**TAR, "Idempotency-Key": "once"}
