@@ -50,6 +50,8 @@ def unread(connection: sa.Connection) -> Iterator[None]:
     """Statements inside tell nothing that is read: PostgreSQL gets them without waiting for each one's answer.
 
     What one of them fails with is raised at the latest at the end. SQLite has no way to go.
+
+    Keep it short: until the end PostgreSQL sees no idle transaction, so `IDLE_SECONDS` ends none that stops inside.
     """
     if connection.dialect.name == "sqlite":
         yield
