@@ -31,6 +31,9 @@ IDLE_SECONDS = 10.0
 """How long a writer of PostgreSQL may pause inside a transaction: a process that is stopped there holds locks.
 
 SQLite has nobody who could end such a transaction."""
+WHOLE_FACTOR = 3
+"""A whole transaction of a writer may take so many times that long, where PostgreSQL (from 17 on) can tell: it does not
+call a transaction idle that stops among statements of a pipeline."""
 MOST_TOGETHER = 50
 """Writes that share one commit on SQLite, at most."""
 
@@ -51,7 +54,8 @@ def unread(connection: sa.Connection) -> Iterator[None]:
 
     What one of them fails with is raised at the latest at the end. SQLite has no way to go.
 
-    Keep it short: until the end PostgreSQL sees no idle transaction, so `IDLE_SECONDS` ends none that stops inside.
+    Keep it short: until the end PostgreSQL sees no idle transaction, so `IDLE_SECONDS` ends none that stops inside, but
+    (from 17 on) `WHOLE_FACTOR` times that the whole one.
     """
     if connection.dialect.name == "sqlite":
         yield
@@ -62,6 +66,17 @@ def unread(connection: sa.Connection) -> Iterator[None]:
             yield
     except dbapi.Error as error:
         raise DBAPIError.instance(None, None, error, dbapi.Error, dialect=connection.dialect) from error
+
+
+def take_all_the_time(connection: sa.Connection) -> None:
+    """Let this transaction take and wait as long as it needs: it migrates or restores, beside which nobody works."""
+    if connection.dialect.name == "sqlite":
+        return
+    limits = ["idle_in_transaction_session_timeout", "lock_timeout"]
+    if _can_bound(connection.connection.driver_connection):
+        limits.append("transaction_timeout")
+    for limit in limits:
+        connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
 
 
 class DatabaseUnavailable(Unavailable):
@@ -164,24 +179,32 @@ class Database:
         for write in together:
             write.say()
 
+    def _bound_transactions(self, connection: Any, _record: Any) -> None:
+        if _can_bound(connection):
+            connection.execute(f"SET transaction_timeout = {WHOLE_FACTOR * self._idle_seconds * 1000:.0f}")
+            connection.commit()
+
     def _transaction(self, engine: sa.Engine, fn: Callable[[sa.Connection], T]) -> T:
         with self.translated(), engine.begin() as connection:
             return fn(connection)
 
     def _engine(self, *, pool_size: int, immediate: bool) -> sa.Engine:
         if not self.is_sqlite:
-            options = {"search_path": self.schema}
+            options: dict[str, object] = {"search_path": self.schema}
             if immediate:
                 options["idle_in_transaction_session_timeout"] = f"{self._idle_seconds * 1000:.0f}"
                 options["lock_timeout"] = f"{BUSY_SECONDS * 1000}"
             said = " ".join(f"-c{name}={value}" for name, value in options.items())
-            return sa.create_engine(
+            engine = sa.create_engine(
                 self.url,
                 pool_size=pool_size,
                 max_overflow=0,
                 pool_pre_ping=True,
                 connect_args={"options": said, "connect_timeout": 10},
             )
+            if immediate:
+                event.listen(engine, "connect", self._bound_transactions)
+            return engine
         engine = sa.create_engine(
             self.url, pool_size=pool_size, max_overflow=0, connect_args={"check_same_thread": False}
         )
@@ -207,6 +230,11 @@ class _Write:
             self.answer.set_result(self.result)
         else:
             self.answer.set_exception(self.error)
+
+
+def _can_bound(connection: Any) -> bool:
+    """Whether the PostgreSQL at the other end of a driver's connection can bound a whole transaction."""
+    return bool(connection.info.server_version >= 17_00_00)
 
 
 def _run_each(connection: sa.Connection, writes: list[_Write]) -> None:

@@ -9,7 +9,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import ScriptDirectory
 
-from services.kernel.db import Database
+from services.kernel.db import Database, take_all_the_time
 
 HEAD = "head"
 
@@ -33,6 +33,7 @@ def upgrade(connection: sa.Connection, package: str, schema: str, revision: str 
     def steps(present: str | tuple[str, ...], _: MigrationContext) -> list[RevisionStep]:
         return script._upgrade_revs(revision, present)  # type: ignore[arg-type]
 
+    take_all_the_time(connection)
     if connection.dialect.name != "sqlite":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock(hashtext('trimtab-{schema}'))")
         connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 
 from schemas.events import Alert
 from services.kernel import idempotency, lease
-from services.kernel.db import MOST_TOGETHER, Database, DatabaseUnavailable, unread
+from services.kernel.db import MOST_TOGETHER, Database, DatabaseUnavailable, take_all_the_time, unread
 from services.kernel.errors import Conflict
 from services.kernel.migrate import migrate
 from services.kernel.tables import leases, metadata, outbox
@@ -133,7 +134,10 @@ class TestWritesAtOnce:
             database.write_now(lambda c: c.exec_driver_sql("SELECT 1").scalar_one())
 
 
-async def test_a_process_that_is_stopped_inside_a_transaction_holds_up_nobody_for_ever(postgres_url: str) -> None:
+@pytest.mark.parametrize("within", [nullcontext, unread], ids=["between statements", "in a pipeline"])
+async def test_a_process_that_is_stopped_inside_a_transaction_holds_up_nobody_for_ever(
+    postgres_url: str, within: Callable[[sa.Connection], AbstractContextManager[object]]
+) -> None:
     stopped, other = Database(postgres_url, "probe", idle_seconds=0.5), Database(postgres_url, "probe")
     migrate(other, "tests.probe.migrations")
     await other.write(lambda c: c.execute(sa.insert(effects).values(prediction_id="row")))
@@ -144,9 +148,11 @@ async def test_a_process_that_is_stopped_inside_a_transaction_holds_up_nobody_fo
 
     def sleep(connection: sa.Connection) -> None:
         update(connection)
-        holds.set()
-        assert go.wait(30)
-        update(connection)
+        with within(connection):
+            update(connection)
+            holds.set()
+            assert go.wait(30)
+            update(connection)
 
     sleeping = asyncio.ensure_future(stopped.write(sleep))
     assert await asyncio.to_thread(holds.wait, 30)
@@ -162,6 +168,21 @@ async def test_a_process_that_is_stopped_inside_a_transaction_holds_up_nobody_fo
 
 def alert(number: int = 1) -> Alert:
     return Alert(alert_id=f"a{number}", model_id="m", state="raised", severity="info", title="t", detail="d")
+
+
+async def test_a_migration_may_take_its_time(postgres_url: str) -> None:
+    database = Database(postgres_url, "probe", idle_seconds=0.2)
+
+    def slow(connection: sa.Connection) -> int:
+        take_all_the_time(connection)
+        connection.execute(sa.select(sa.func.pg_sleep(1.0)))
+        threading.Event().wait(0.5)
+        return int(connection.execute(sa.text("SELECT 1")).scalar_one())
+
+    assert await database.write(slow) == 1
+    with pytest.raises(DatabaseUnavailable):
+        await database.write(lambda c: c.execute(sa.select(sa.func.pg_sleep(1.0))))
+    database.close()
 
 
 class TestUnread:

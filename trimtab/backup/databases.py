@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.kernel.db import Database
+from services.kernel.db import Database, take_all_the_time
 from services.kernel.migrate import knows, upgrade
 from services.kernel.settings import Settings
 from trimtab.backup import moves, tables
@@ -189,6 +189,7 @@ def _into_postgres(
     url: str, parts: Sequence[DatabasePart], fill: Callable[[sa.Connection, DatabasePart], None]
 ) -> None:
     def run(connection: sa.Connection) -> None:
+        take_all_the_time(connection)
         for part in parts:
             connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{part.service}"')
             _look_at(connection, part.service)
