@@ -114,12 +114,7 @@ async def put(
     length: Length = None,
 ) -> JSONResponse:
     """201 once it is complete, and 200 before; 409 naming the right `offset` when this one is wrong."""
-    size = whole_size(request, offset, length)
-    check_size(parts, size)
-    if offset > size:
-        raise InvalidInput(f"Upload-Offset is {offset}, but the blob has {size} bytes")
-    if size - offset >= EXPECTED_BYTES:
-        await parts.inspector.expect()
+    size = await announced(request, parts, offset, length)
     with disk_errors(parts.settings.data_dir):
         come = await parts.blobs.receive(
             principal, sha256, offset, size, request.stream(), parts.settings.registry_upload_idle_seconds
@@ -137,7 +132,7 @@ async def begin_parts(sha256: Digest, request: Request, parts: PartsOf, principa
     """An upload in parts, or the open one of these bytes with what is there already. 409 where artifacts lie in a
     folder: send the bytes by PUT."""
     asked = PartsRequest.model_validate_json(await read_json(request, MAX_DOCUMENT_BYTES))
-    check_size(parts, asked.size)
+    _check_size(parts, asked.size)
     with disk_errors(parts.settings.data_dir):
         found, wanted, seconds = await asyncio.to_thread(parts.direct.begin, principal.name, sha256, asked.size)
     return PartsDocument(
@@ -159,17 +154,26 @@ async def complete(sha256: Digest, request: Request, parts: PartsOf, principal: 
     return BlobDocument(sha256=sha256, size=stored.size, received=stored.size, complete=True)
 
 
-def whole_size(request: Request, offset: int, length: int | None) -> int:
-    """Bytes of the blob in all, of which `offset` came before. Raises `InvalidInput` where nothing says it."""
-    if length is not None:
-        return length
-    sent = request.headers.get("content-length", "")
-    if not sent.isdecimal():
-        raise InvalidInput("send Upload-Length: how many bytes the blob has in all")
-    return offset + int(sent)
+async def announced(request: Request, parts: Parts, offset: int, length: int | None) -> int:
+    """Bytes of the blob in all, of which `offset` came before. Whoever opens it, should it be a large graph, may start.
+
+    Raises `InvalidInput` where nothing says it or it cannot be, `TooLarge` for more than an upload may have.
+    """
+    size = length
+    if size is None:
+        sent = request.headers.get("content-length", "")
+        if not sent.isdecimal():
+            raise InvalidInput("send Upload-Length: how many bytes the blob has in all")
+        size = offset + int(sent)
+    _check_size(parts, size)
+    if offset > size:
+        raise InvalidInput(f"Upload-Offset is {offset}, but the blob has {size} bytes")
+    if size - offset >= EXPECTED_BYTES:
+        await parts.inspector.expect()
+    return size
 
 
-def check_size(parts: Parts, size: int) -> None:
+def _check_size(parts: Parts, size: int) -> None:
     """Raise `TooLarge` for more than an upload may have."""
     if size > parts.settings.registry_max_upload_bytes:
         raise TooLarge(

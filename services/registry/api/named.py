@@ -11,13 +11,12 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 
 from schemas.base import Document
-from services.kernel.errors import InvalidInput, NotFound
+from services.kernel.errors import NotFound
 from services.kernel.http.api import Writer
-from services.registry.api.blobs import PREFIX, Length, Offset, check_size, progress, whole_size
+from services.registry.api.blobs import PREFIX, Length, Offset, announced, progress
 from services.registry.api.bodies import disk_errors
 from services.registry.api.parts import PartsOf
 from services.registry.arrivals.partials import named_piece
-from services.registry.untrusted.inspections import EXPECTED_BYTES
 
 NAMED = f"{PREFIX}named/"
 
@@ -59,12 +58,7 @@ async def put(
     name: Name, request: Request, parts: PartsOf, principal: Writer, offset: Offset = 0, length: Length = None
 ) -> JSONResponse:
     """201 with its SHA-256 once it is complete, and 200 before; 409 naming the right `offset` when this is wrong."""
-    size = whole_size(request, offset, length)
-    check_size(parts, size)
-    if offset > size:
-        raise InvalidInput(f"Upload-Offset is {offset}, but the blob has {size} bytes")
-    if size - offset >= EXPECTED_BYTES:
-        await parts.inspector.expect()
+    size = await announced(request, parts, offset, length)
     with disk_errors(parts.settings.data_dir):
         come = await parts.blobs.receive_named(
             principal, name, offset, size, request.stream(), parts.settings.registry_upload_idle_seconds
