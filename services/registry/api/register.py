@@ -7,7 +7,6 @@ By digest (`application/json`: the files were sent to `/mlops/blobs` before), or
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from pydantic import Field
 
 from schemas.base import StrictDocument
 from schemas.events import Scope
-from schemas.manifest import MODEL_NAME
+from schemas.manifest import MODEL_NAME, Manifest
 from services.kernel.auth import Principal
 from services.kernel.errors import InvalidInput, TooLarge
 from services.kernel.http.api import Writer
@@ -134,15 +133,14 @@ async def _by_digest(request: Request, parts: Parts, principal: Principal) -> tu
         )
 
     mine, known, is_condemned = await parts.db.read(look_up)
-    demand = partial(parts.blobs.demand, principal, asked.files, mine)
     if known is not None and files == [model] and is_own and not is_condemned:
-        try:
-            manifest = manifest_of(files, asked.metadata, known)
-        except Exception:  # it tells of the graph, which only those hear who may use it
-            await asyncio.to_thread(demand)
-            raise
-        return asked.metadata, await store_own(parts, manifest, demand)
-    await asyncio.to_thread(demand)
+
+        def checked() -> Manifest:
+            parts.blobs.demand(principal, asked.files, mine)  # first: what is said of a graph, only those hear who may
+            return manifest_of(files, asked.metadata, known)
+
+        return asked.metadata, await store_own(parts, checked)
+    await asyncio.to_thread(parts.blobs.demand, principal, asked.files, mine)
     async with staging(parts) as (folder, share):
         files = [replace(file, path=folder / file.path) for file in files]
         wanted = [file for file in files if known is None or file.name != MODEL_NAME]

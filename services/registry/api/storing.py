@@ -57,21 +57,21 @@ async def store(
     return Stored(manifest, hashlib.sha256(written).hexdigest(), artifact, is_own)
 
 
-async def store_own(parts: Parts, manifest: Manifest, demand: Callable[[], None]) -> Stored:
-    """Put a manifest of this request's own into the store, whose files lie there, as `demand` finds.
+async def store_own(parts: Parts, checked: Callable[[], Manifest]) -> Stored:
+    """Put a manifest of this request's own into the store, where all its files lie.
 
-    `demand` blocks, and raises when one is missing. None of them was condemned before: what it finds cannot be claimed
-    as garbage for a grace.
+    `checked` blocks, gives the manifest, and raises when a file is missing. None of them was condemned before: what it
+    finds cannot be claimed as garbage for a grace.
     """
-    written = manifest.to_bytes()
-    artifact = prefix_of(manifest.model_id, written)
 
-    def put() -> None:
-        demand()
+    def put() -> Stored:
+        manifest = checked()
+        written = manifest.to_bytes()
+        artifact = prefix_of(manifest.model_id, written)
         keep_version(parts.store, (), artifact, written, were_sent=False)
+        return Stored(manifest, hashlib.sha256(written).hexdigest(), artifact, is_own=True)
 
-    await asyncio.to_thread(put)
-    return Stored(manifest, hashlib.sha256(written).hexdigest(), artifact, is_own=True)
+    return await asyncio.to_thread(put)
 
 
 async def register_once(

@@ -74,10 +74,8 @@ async def rescue_first(db: Database, digests: Iterable[str], artifact: str | Non
 
 def any_condemned(connection: sa.Connection, digests: Iterable[str], artifact: str | None = None) -> bool:
     """Whether `rescue` has something to do."""
-    queries = (
-        sa.select(condemned.c.key).where(condemned.c.key.in_(some)) for some in _chunks(_keys(digests, artifact))
-    )
-    return any(connection.execute(query.limit(1)).first() is not None for query in queries)
+    keys = _keys(digests, artifact)
+    return any(connection.execute(_ANY, {"keys": some}).first() is not None for some in _chunks(keys))
 
 
 def hold(connection: sa.Connection, artifact: str, digests: Iterable[str]) -> None:
