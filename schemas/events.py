@@ -10,6 +10,7 @@ from pydantic import Field
 
 from schemas.base import Document, JsonValue, Measured, Message, Name, UtcTime, Version
 from schemas.jobs import TrainingJob
+from schemas.serving_options import Constant, Quantized, ServingOptions
 
 Metrics = dict[str, Measured]
 
@@ -327,12 +328,15 @@ class Route(Document):
     weight: float = Field(ge=0, le=100)
     artifact: str
     manifest_digest: str
+    quantized: Quantized | None = None
 
 
 class DeploymentWanted(Message):
     """The whole wanted state of one model's serving; the newest revision wins. No routes: nothing is served.
 
-    Weights are percent and add up to 100. `sticky_key` names the feature or header that pins a caller to a route.
+    Weights are percent and add up to 100. `sticky_key` names the feature or header that pins a caller to a route. When
+    a version fails, is too slow or its circuit is open, its request falls back: to the version `fallback`, then to
+    `fallback_model`, then to `fallback_constant`, whatever of them there is.
     """
 
     TYPE: ClassVar[str] = "trimtab.deployment.wanted.v1"
@@ -343,7 +347,10 @@ class DeploymentWanted(Message):
     routes: tuple[Route, ...]
     shadow: Route | None = None
     fallback: Route | None = None
+    fallback_model: Name | None = None
+    fallback_constant: Constant | None = None
     sticky_key: str | None = None
+    options: ServingOptions = ServingOptions()
     actor: str = ""
     reason: str = ""
     since: UtcTime

@@ -9,6 +9,15 @@ from schemas import commands, events, jobs
 from schemas.base import Message
 from schemas.features import DType, Feature, Output, OutputRole, Signature
 from schemas.predictions import Gap, Prediction, PredictionBatch, batch_schema
+from schemas.serving_options import (
+    Circuit,
+    Constant,
+    InputContract,
+    LogPolicy,
+    QuantizationReport,
+    Quantized,
+    ServingOptions,
+)
 
 DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 OTHER_DIGEST = "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752"
@@ -88,6 +97,23 @@ SCORE = events.FeatureScore(
 )
 ROUTE = events.Route(
     name="champion", version="1.0.20260601", weight=90, artifact=ARTIFACT, manifest_digest=OTHER_DIGEST
+)
+QUANTIZED = Quantized(
+    kind="int8",
+    sha256=DIGEST,
+    size=1000,
+    report=QuantizationReport(
+        kind="int8",
+        metric="disagreement",
+        rows=1000,
+        loss=0.002,
+        bound=0.01,
+        max_difference=0.03,
+        bytes_before=4000,
+        bytes_after=1000,
+        seconds_before=0.2,
+        seconds_after=0.1,
+    ),
 )
 ORIGIN = {"experiment_id": "e1", "trial": 3, "cycle_id": "c1"}
 
@@ -235,10 +261,21 @@ SAMPLES: tuple[Message, ...] = (
     events.DeploymentWanted(
         model_id=MODEL,
         revision=3,
-        routes=(ROUTE, ROUTE.model_copy(update={"name": "canary", "version": "1.0.20260614", "weight": 10.0})),
+        routes=(
+            ROUTE.model_copy(update={"quantized": QUANTIZED}),
+            ROUTE.model_copy(update={"name": "canary", "version": "1.0.20260614", "weight": 10.0}),
+        ),
         shadow=ROUTE.model_copy(update={"name": "shadow", "weight": 0.0}),
         fallback=ROUTE.model_copy(update={"name": "fallback", "weight": 0.0}),
+        fallback_model="threat-rules",
+        fallback_constant=Constant(prediction="normal", probabilities={"normal": 0.9, "dos": 0.1}),
         sticky_key="user",
+        options=ServingOptions(
+            timeout_ms=250,
+            inputs=InputContract(range="reject", category="flag"),
+            log=LogPolicy(sample=0.5, redact={"src_bytes": "hash"}),
+            circuit=Circuit(failures=3, open_seconds=5),
+        ),
         actor="loop",
         reason="canary of cycle c1",
         since=NOON,
@@ -359,3 +396,31 @@ SAMPLES: tuple[Message, ...] = (
         cause="s1",
     ),
 )
+
+EDITIONS = {events.DeploymentWanted.TYPE: "options"}
+"""Messages that got fields after their first release: the name of the newest edition."""
+
+EARLIER: dict[str, Message] = {
+    events.DeploymentWanted.TYPE: events.DeploymentWanted(
+        model_id=MODEL,
+        revision=3,
+        routes=(ROUTE, ROUTE.model_copy(update={"name": "canary", "version": "1.0.20260614", "weight": 10.0})),
+        shadow=ROUTE.model_copy(update={"name": "shadow", "weight": 0.0}),
+        fallback=ROUTE.model_copy(update={"name": "fallback", "weight": 0.0}),
+        sticky_key="user",
+        actor="loop",
+        reason="canary of cycle c1",
+        since=NOON,
+    ),
+}
+"""What the golden files of earlier editions mean, by the file's name."""
+
+
+def golden_name(sample: Message) -> str:
+    """The name of the golden file of a sample of the newest edition.
+
+    >>> golden_name(events.ApiKeyRevoked(key_id="k1"))
+    'trimtab.access.revoked.v1'
+    """
+    edition = EDITIONS.get(sample.TYPE)
+    return sample.TYPE if edition is None else f"{sample.TYPE}+{edition}"

@@ -1,4 +1,4 @@
-"""Write the golden file of every message that has none. A file that is there is never written again.
+"""Write the golden file of every message and edition that has none. A file that is there is never written again.
 
 python -m tests.golden.write
 """
@@ -11,7 +11,7 @@ from schemas.base import Message
 from schemas.codec import encode
 from schemas.envelope import JSON, Envelope, to_headers
 from schemas.topics import topic_of
-from tests.golden.samples import NOON, SAMPLES
+from tests.golden.samples import NOON, SAMPLES, golden_name
 
 MESSAGES = Path(__file__).parent / "messages"
 
@@ -36,7 +36,7 @@ def main() -> None:
     """Write what is missing."""
     MESSAGES.mkdir(exist_ok=True)
     for message in SAMPLES:
-        path = MESSAGES / f"{message.TYPE}.json"
+        path = MESSAGES / f"{golden_name(message)}.json"
         if path.exists():
             continue
         content_type, body = encode(message)
@@ -48,7 +48,7 @@ def main() -> None:
         if content_type == JSON:
             record["body"] = json.loads(body)
         else:
-            path.with_suffix(".arrow").write_bytes(body)
+            path.with_name(f"{path.stem}.arrow").write_bytes(body)
         path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
