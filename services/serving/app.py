@@ -29,11 +29,11 @@ from services.serving.measures import DataPlaneCollector, Measures
 from services.serving.pool import Pool
 from services.serving.predict_api import Authorize, PredictApi
 from services.serving.predlog import LogBudget
-from services.serving.protocol_v2 import ProtocolV2
 from services.serving.routes import UPLOADS
 from services.serving.settings import ServingSettings
 from services.serving.shipper import Send, Shipper
 from services.serving.status import StatusReporter
+from services.serving.v2 import ProtocolV2
 
 GC_THRESHOLDS = (20_000, 20, 20)
 """A request makes some hundred objects and no cycles: Python's default would look for some after every few requests."""

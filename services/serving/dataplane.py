@@ -11,7 +11,7 @@ from services.kernel.errors import NotBuilt, TrimtabError
 from services.kernel.http.problems import MethodNotAllowed
 from services.serving.exchange import Encode, Exchange, Gate, HungUp
 from services.serving.predict_api import Authorize, PredictApi, encode_problem
-from services.serving.protocol_v2 import ProtocolV2, encode_error
+from services.serving.v2 import ProtocolV2, encode_error
 
 Handler = Callable[[Exchange], Awaitable[None]]
 

@@ -20,12 +20,12 @@ from services.serving.dataplane import DataPlane
 from services.serving.exchange import Gate
 from services.serving.predict_api import PredictApi
 from services.serving.predlog import LogBudget, ModelLog
-from services.serving.protocol_v2 import ProtocolV2
 from services.serving.router import RoutePlan
 from services.serving.runtime import Runtime
 from services.serving.runtime.onnx import OnnxRuntime
 from services.serving.served import ServedVersion
 from services.serving.shipper import Shipper
+from services.serving.v2 import ProtocolV2
 from tests import serving_models
 
 
