@@ -11,7 +11,9 @@ missing range. Columns:
 | `version`, `route` | dictionary<utf8> | which version answered, by which route (`shadow` rows were not returned) |
 | `latency_us` | uint32 | from the parsed request to the answer |
 | `error` | dictionary<utf8>, null | stable error code of a failed prediction; its outputs are null |
+| `flags` | dictionary<utf8>, null | how an answered input broke the contract: `NAME:CLAUSE,...`; absent: nowhere |
 | `x:NAME` | by dtype | one per input; vectors and tensors are fixed-size lists up to `TENSOR_BYTES_CAP` |
+| `x:NAME` | dictionary<utf8> | of a feature in `redacted`: keyed digests of the values; absent: it was dropped |
 | `x:NAME` | struct<mean, std, min, max> | beyond the cap: summary statistics of the tensor |
 | `y:label` | dictionary<utf8> | predicted class |
 | `y:score` | float32 | probability of the predicted class |
@@ -20,7 +22,8 @@ missing range. Columns:
 """
 
 import json
-from typing import ClassVar, Self
+import re
+from typing import Annotated, ClassVar, Self
 
 import pyarrow as pa
 from pydantic import ConfigDict, Field, SkipValidation
@@ -34,6 +37,7 @@ TENSOR_BYTES_CAP = 4096
 """A tensor input with more bytes a row than this is logged as summary statistics."""
 
 INPUT = "x:"
+FLAGS = "flags"
 LABEL, SCORE, PROBABILITIES, VALUE = "y:label", "y:score", "y:probabilities", "y:value"
 
 SUMMARY = pa.struct([(name, pa.float32()) for name in ("mean", "std", "min", "max")])
@@ -64,6 +68,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "route": CATEGORY,
     "latency_us": pa.uint32(),
     "error": CATEGORY,
+    FLAGS: CATEGORY,
     LABEL: CATEGORY,
     SCORE: pa.float32(),
     VALUE: pa.float64(),
@@ -71,6 +76,8 @@ _COLUMNS: dict[str, pa.DataType] = {
 _REQUIRED = ("time", "version", "route", "latency_us", "error")
 _LAST_TIME_US = 253_402_300_799_999_999
 """9999-12-31T23:59:59.999999Z"""
+
+_SAMPLED_OUT_ID = re.compile(r"[0-9a-f]{16}-s(0|[1-9][0-9]{0,17})", re.ASCII)
 
 _checked: dict[str, pa.Schema] = {}
 _CHECKED_MODELS = 4096
@@ -112,6 +119,10 @@ class PredictionBatch(Message):
     `sequence numbers first_sequence .. first_sequence + rows - 1` belong to (`replica`, `incarnation`); an incarnation
     is one life of one replica's log of one model and is globally unique. `skew` counts, by feature, requests of this
     range that did not fit the signature but were answered.
+
+    `sample` is the share of answered requests that are logged; `sampled_out` counts, by version, the rows that this
+    incarnation has answered and not logged since its beginning (failures are always logged). Being totals, the counts
+    of a repeated batch change nothing. `redacted` names the features whose values are digests or absent.
     """
 
     TYPE: ClassVar[str] = "trimtab.prediction.batch.v1"
@@ -125,6 +136,8 @@ class PredictionBatch(Message):
     gaps: tuple[Gap, ...] = ()
     skew: dict[str, int] = {}
     redacted: tuple[str, ...] = ()
+    sample: float = Field(default=1.0, ge=0, le=1)
+    sampled_out: dict[Version, Annotated[int, Field(ge=0, le=2**62)]] = Field(default={}, max_length=10_000)
     rows: SkipValidation[pa.RecordBatch] = Field(
         exclude=True, repr=False, json_schema_extra={"contentEncoding": "arrow"}
     )
@@ -228,6 +241,20 @@ def parse_prediction_id(text: str) -> tuple[str, int] | None:
     if not dash or not incarnation or not (sequence.isascii() and sequence.isdigit()) or len(sequence) > 18:
         return None
     return incarnation, int(sequence)
+
+
+def sampled_out_id(incarnation: str, number: int) -> str:
+    """The id of the prediction that was answered as the `number`th of `incarnation` that are not logged.
+
+    >>> sampled_out_id("6f1c2a90b7e84d55", 7), parse_prediction_id("6f1c2a90b7e84d55-s7")
+    ('6f1c2a90b7e84d55-s7', None)
+    """
+    return f"{incarnation}-s{number}"
+
+
+def is_sampled_out_id(text: str) -> bool:
+    """Whether `text` was made by `sampled_out_id` for a log of our own servers."""
+    return _SAMPLED_OUT_ID.fullmatch(text) is not None
 
 
 def input_type(feature: Feature) -> pa.DataType:

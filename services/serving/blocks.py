@@ -1,10 +1,11 @@
 """Rows of the prediction log: NumPy columns -> bytes on the way into a segment, bytes -> Arrow on the way to Kafka.
 
 Writing happens on the hot path, once a batch, and copies buffers as they lie. Building Arrow costs more and is done by
-the shipper for many blocks at once.
+the shipper for many blocks at once. What is redacted is so before it is written.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -12,17 +13,24 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from schemas.features import DType, Feature, Signature
-from schemas.predictions import CATEGORY, SUMMARY, batch_schema, input_type
+from schemas.predictions import CATEGORY, FLAGS, SUMMARY, batch_schema, input_type
 from services.kernel.errors import IntegrityFailed
 from services.serving.columns import Columns, Layout, numpy_dtype
 from services.serving.outputs import Meaning, OutputReader
+from services.serving.redaction import Redact, Redaction, Tokens
 from services.serving.runtime import Array
+from services.serving.segments import BlockKind
 
 Latencies = NDArray[np.uint32]
 
 
 class BlockHead(msgspec.Struct, array_like=True):
-    """What a block of rows says about itself. `signature` is the number of the SIGNATURE block in the same segment."""
+    """What a block of rows says about itself. `signature` is the number, in the same segment, of the SIGNATURE or FORM
+    block that tells how to read it. `flags` are the texts that the last buffer indexes from 1 (0: none); without any
+    there is no such buffer. `sampled_out` counts the rows of `version` that were answered and not logged until then.
+
+    New members go to the end and have a default: blocks of an earlier release end before them.
+    """
 
     first_sequence: int
     rows: int
@@ -32,6 +40,16 @@ class BlockHead(msgspec.Struct, array_like=True):
     routes: list[str]
     error: str | None
     lengths: list[int]
+    flags: list[str] = []
+    sample: float = 1.0
+    sampled_out: int = 0
+
+
+class _FormDocument(msgspec.Struct):
+    """A FORM block: a signature whose rows are redacted."""
+
+    signature: msgspec.Raw
+    redact: dict[str, Literal["hash", "drop"]]
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -40,17 +58,41 @@ _decode_strings = msgspec.msgpack.Decoder(list[str]).decode
 
 
 class RowFormat:
-    """How rows of one signature are written and read."""
+    """How rows of one signature are written and read. `redacted` are the features whose values are not logged."""
 
-    def __init__(self, signature: Signature) -> None:
+    def __init__(self, signature: Signature, redact: Redact | None = None, tokens: Tokens | None = None) -> None:
+        """`tokens` is needed to write what is hashed."""
         self.signature = signature
-        self.digest = signature.digest()
-        self.schema = batch_schema(signature)
-        self._layout = Layout(signature)
+        self._redaction = Redaction(signature, redact, tokens) if redact else None
+        self.redacted = self._redaction.names if self._redaction else ()
+        if not self.redacted:
+            self._redaction = None
+        self.declaration = self._declaration()
+        """What a segment says before the first block of this form."""
+        self.digest = signature.digest() if self._redaction is None else repr(self.declaration)
+        logged = signature if self._redaction is None else self._redaction.logged
+        self.schema = batch_schema(logged)
+        self._flagged_schema = pa.schema([*self.schema, pa.field(FLAGS, CATEGORY)])
+        self._layout = Layout(logged)
         self._outputs = OutputReader(signature)
         self._classes = len(signature.classes or ())
         self._decoders = [_decoder(feature) for feature in self._layout.other_features]
         self._encoders = {feature.name: _encoder(feature) for feature in self._layout.other_features}
+
+    @classmethod
+    def declared(cls, kind: BlockKind, payload: bytes) -> "RowFormat":
+        """The form that a SIGNATURE or FORM block tells of. It reads and does not write."""
+        if kind is BlockKind.SIGNATURE:
+            return cls(Signature.model_validate_json(payload))
+        document = msgspec.json.decode(payload, type=_FormDocument)
+        return cls(Signature.model_validate_json(bytes(document.signature)), document.redact)
+
+    def _declaration(self) -> tuple[BlockKind, bytes]:
+        signature = self.signature.model_dump_json().encode()
+        if self._redaction is None:
+            return BlockKind.SIGNATURE, signature
+        document = _FormDocument(msgspec.Raw(signature), dict(self._redaction.ways))
+        return BlockKind.FORM, msgspec.json.encode(document)
 
     def encode(
         self,
@@ -65,9 +107,13 @@ class RowFormat:
         columns: Columns,
         meaning: Meaning | None,
         error: str | None,
+        sample: float = 1.0,
+        sampled_out: int = 0,
     ) -> list[bytes]:
         """The parts of one ROWS payload. `route_codes` index `routes`, None when there is only one; `meaning` is None
         for rows that failed with `error`."""
+        if self._redaction is not None:
+            columns = self._redaction.apply(columns)
         buffers = [latencies_us.tobytes(), b"" if route_codes is None else route_codes.tobytes()]
         buffers.append(b"" if columns.packed is None else columns.packed.tobytes())
         for feature, values in zip(self._layout.other_features, columns.others, strict=True):
@@ -77,8 +123,24 @@ class RowFormat:
                 b"" if column is None else column.tobytes()
                 for column in (meaning.codes, meaning.probabilities, meaning.values)
             ]
+        flags: list[str] = []
+        if columns.flags is not None:
+            flags = sorted(set(columns.flags) - {""})
+        if columns.flags is not None and flags:
+            code_of = {text: code for code, text in enumerate(["", *flags])}
+            buffers.append(np.array([code_of[text] for text in columns.flags], dtype=np.uint32).tobytes())
         head = BlockHead(
-            first_sequence, columns.rows, time_us, signature, version, routes, error, [len(b) for b in buffers]
+            first_sequence,
+            columns.rows,
+            time_us,
+            signature,
+            version,
+            routes,
+            error,
+            [len(b) for b in buffers],
+            flags,
+            sample,
+            sampled_out,
         )
         encoded = _encode(head)
         return [len(encoded).to_bytes(4, "little"), encoded, *buffers]
@@ -91,7 +153,8 @@ class RowFormat:
             buffers.append(payload[at : at + length])
             at += length
         others = self._layout.other_features
-        expected = 3 + len(others) + (3 if head.error is None else 0)
+        outputs = 3 if head.error is None else 0
+        expected = 3 + len(others) + outputs + bool(head.flags)
         if at != len(payload) or len(buffers) != expected:
             raise IntegrityFailed("a block of the prediction log does not fit its signature")
         n = head.rows
@@ -99,10 +162,14 @@ class RowFormat:
         if self._layout.packed_features:
             packed = np.frombuffer(buffers[2], dtype=np.float32).reshape(len(self._layout.packed_features), n)
         decoded = [decode(buffer, n) for decode, buffer in zip(self._decoders, buffers[3:], strict=False)]
-        columns = Columns(n, packed, decoded)
+        flags = None
+        if head.flags:
+            texts = ["", *head.flags]
+            flags = [texts[code] for code in np.frombuffer(buffers[-1], dtype=np.uint32).tolist()]
+        columns = Columns(n, packed, decoded, flags)
         meaning = None
         if head.error is None:
-            codes, probabilities, values = buffers[3 + len(others) :]
+            codes, probabilities, values = buffers[3 + len(others) : 3 + len(others) + outputs]
             meaning = Meaning(
                 np.frombuffer(codes, dtype=np.int16) if codes else None,
                 np.frombuffer(probabilities, dtype=np.float32).reshape(n, self._classes) if probabilities else None,
@@ -131,7 +198,11 @@ class RowFormat:
         for feature, values in zip(self._layout.other_features, columns.others, strict=True):
             arrays["x:" + feature.name] = _arrow_column(feature, values)
         self._add_outputs(arrays, blocks)
-        return pa.record_batch([arrays[field.name] for field in self.schema], schema=self.schema)
+        schema = self.schema
+        if columns.flags is not None:
+            schema = self._flagged_schema
+            arrays[FLAGS] = _categories([flag or None for flag in columns.flags], [1] * columns.rows)
+        return pa.record_batch([arrays[field.name] for field in schema], schema=schema)
 
     def _add_outputs(self, arrays: dict[str, pa.Array], blocks: "list[Rows]") -> None:
         failed = np.concatenate([np.full(b.head.rows, b.meaning is None) for b in blocks])
@@ -172,6 +243,19 @@ class Rows(msgspec.Struct):
     route_codes: NDArray[np.uint8]
     columns: Columns
     meaning: Meaning | None
+
+    def split(self, most: int) -> "list[Rows]":
+        """The same rows in blocks of at most `most` rows."""
+        if self.head.rows <= most:
+            return [self]
+        return [self._part(slice(at, min(at + most, self.head.rows))) for at in range(0, self.head.rows, most)]
+
+    def _part(self, part: slice) -> "Rows":
+        first = self.head.first_sequence + part.start
+        head = msgspec.structs.replace(self.head, first_sequence=first, rows=part.stop - part.start)
+        columns = Layout.take(self.columns, part)
+        meaning = None if self.meaning is None else self.meaning.take(part)
+        return Rows(head, self.latencies_us[part], self.route_codes[part], columns, meaning)
 
 
 def read_head(payload: bytes) -> tuple[BlockHead, int]:

@@ -27,11 +27,26 @@ def numpy_dtype(dtype: DType) -> np.dtype[Any]:
 
 @dataclass(slots=True)
 class Columns:
-    """`rows` rows of inputs, as a `Layout` arranges them."""
+    """`rows` rows of inputs, as a `Layout` arranges them. `flags` tell, by row, what of the request broke the input
+    contract and was mended ('': nothing; see `services.serving.flags`); None: nothing in any row."""
 
     rows: int
     packed: NDArray[np.float32] | None
     others: list[Array]
+    flags: list[str] | None = None
+
+
+class FlaggedRow(tuple[object, ...]):
+    """A row that was mended, with its `flags`."""
+
+    flags: str
+
+    @classmethod
+    def of(cls, values: Iterable[object], flags: str) -> "FlaggedRow":
+        """The row of `values`."""
+        row = cls(values)
+        row.flags = flags
+        return row
 
 
 class Layout:
@@ -59,7 +74,10 @@ class Layout:
             self._column(columns[i], feature, dtype)
             for i, feature, dtype in zip(self._others, self.other_features, self._dtypes, strict=True)
         ]
-        return Columns(len(rows), packed, others)
+        flags = None
+        if FlaggedRow in set(map(type, rows)):
+            flags = [row.flags if isinstance(row, FlaggedRow) else "" for row in rows]
+        return Columns(len(rows), packed, others, flags)
 
     @staticmethod
     def _column(values: tuple[object, ...], feature: Feature, dtype: np.dtype[Any]) -> Array:
@@ -83,10 +101,14 @@ class Layout:
         if len(parts) == 1:
             return parts[0]
         tables = [part.packed for part in parts if part.packed is not None]
+        flags = None
+        if any(part.flags is not None for part in parts):
+            flags = [flag for part in parts for flag in part.flags or [""] * part.rows]
         return Columns(
             sum(part.rows for part in parts),
             np.concatenate(tables, axis=1) if tables else None,
             [np.concatenate(column) for column in zip(*(part.others for part in parts), strict=True)],
+            flags,
         )
 
     @staticmethod
@@ -95,7 +117,10 @@ class Layout:
         packed = None if columns.packed is None else columns.packed[:, keep]
         others = [column[keep] for column in columns.others]
         rows = int(np.count_nonzero(keep)) if not isinstance(keep, slice) else len(range(columns.rows)[keep])
-        return Columns(rows, packed, others)
+        flags = columns.flags
+        if flags is not None:
+            flags = flags[keep] if isinstance(keep, slice) else [flags[i] for i in np.flatnonzero(keep)]
+        return Columns(rows, packed, others, flags)
 
     def feed(self, columns: Columns) -> dict[str, Array]:
         """What a runtime is run with: scalars as `[rows, 1]`, tensors as they are."""

@@ -18,13 +18,15 @@ _BOUNDS_US = np.array(LATENCY_BOUNDS_SECONDS) * 1e6
 
 
 class Measures:
-    """Of one version, since this replica loaded it. `requests` and `errors` count requests, `rows` predictions."""
+    """Of one version, since this replica loaded it. `requests` and `errors` count requests, `rows` predictions,
+    `sampled_out` those of them that the log's sample left out."""
 
     def __init__(self, model_id: str, version: str) -> None:
         self.model_id = model_id
         self.version = version
         self.requests = 0
         self.rows = 0
+        self.sampled_out = 0
         self.errors: dict[str, int] = {}
         self.batches = 0
         self._buckets = np.zeros(len(_BOUNDS_US) + 1, dtype=np.int64)
@@ -100,6 +102,11 @@ class DataPlaneCollector(Collector):
             "ml_prediction_latency_seconds", "From the parsed request to the answer, by prediction", labels=labels
         )
         predictions = CounterMetricFamily("ml_predictions", "Predictions answered", labels=labels)
+        sampled_out = CounterMetricFamily(
+            "ml_predictions_sampled_out",
+            "Predictions answered, but left out of the log's sample",
+            labels=labels,
+        )
         batches = CounterMetricFamily("ml_batches", "Runs of the runtime", labels=labels)
         errors = CounterMetricFamily("ml_prediction_errors", "Requests that failed", labels=[*labels, "code"])
         memory = GaugeMetricFamily(
@@ -110,12 +117,13 @@ class DataPlaneCollector(Collector):
             names = [measures.model_id, measures.version]
             latency.add_metric(names, measures.buckets(), measures.sum_seconds)
             predictions.add_metric(names, measures.rows)
+            sampled_out.add_metric(names, measures.sampled_out)
             batches.add_metric(names, measures.batches)
             for code, count in measures.errors.items():
                 errors.add_metric([*names, code], count)
             queue.add_metric(names, queued)
             if memory_bytes is not None:
                 memory.add_metric(names, memory_bytes)
-        yield from (latency, predictions, batches, errors, queue, memory)
+        yield from (latency, predictions, sampled_out, batches, errors, queue, memory)
         for name, text, value in self._gauges():
             yield GaugeMetricFamily(name, text, value)

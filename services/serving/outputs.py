@@ -18,6 +18,14 @@ class Meaning:
     probabilities: NDArray[np.float32] | None = None
     values: NDArray[np.float64] | None = None
 
+    def take(self, keep: "slice | NDArray[np.bool_]") -> "Meaning":
+        """The rows that `keep` selects."""
+        return Meaning(
+            None if self.codes is None else self.codes[keep],
+            None if self.probabilities is None else self.probabilities[keep],
+            None if self.values is None else self.values[keep],
+        )
+
 
 class OutputReader:
     """Reads the outputs of one signature. The label is the class of the highest probability where there are any."""

@@ -21,6 +21,7 @@ from services.serving.loader import Loaded, load
 from services.serving.model import Resident, VersionRef, VersionState, evictions, refs_of, servable, status_of
 from services.serving.nursery import Nursery
 from services.serving.predlog import LogBudget, ModelLog, Syncer
+from services.serving.redaction import Tokens
 from services.serving.router import RoutePlan
 from services.serving.runtime.onnx import OnnxOptions
 from services.serving.served import ServedVersion
@@ -68,6 +69,8 @@ class Pool:
         self._changed: dict[str, asyncio.Event] = {}
         self._bringing: dict[str, asyncio.Task[None]] = {}
         self._logs: dict[str, ModelLog] = {}
+        key = settings.serving_redaction_key
+        self._tokens = Tokens(key.get_secret_value().encode() if key is not None else None)
         self._cold: set[str] = set()
         catalog.bring = self.bring
 
@@ -91,6 +94,8 @@ class Pool:
             self.on_change()
             return
         self.wanted[model_id] = wanted
+        if model_id in self._logs:
+            self._logs[model_id].obey(wanted.options.log)
         if model_id in self._cold:  # its routes are read when it is asked for
             self.converged[model_id] = wanted.revision
             self.on_change()
@@ -265,7 +270,10 @@ class Pool:
                 settings.replica,
                 self._budget,
                 segment_bytes=settings.serving_log_segment_bytes,
+                tokens=self._tokens,
             )
+            if ref.model_id in self.wanted:
+                model_log.obey(self.wanted[ref.model_id].options.log)
             self._shipper.carry(model_log)
         served = ServedVersion(
             ref.model_id,

@@ -4,6 +4,9 @@ One log lives as long as the process and has an incarnation of its own, a random
 it, and a row's prediction id is `INCARNATION-NUMBER`. Disk use is bounded by a budget that all logs of the process
 share. Past it, or when the disk refuses a write, the policy decides: `reject` fails the requests, `shed` answers them
 and announces the missing rows as a gap. Loss is never silent.
+
+The model's owner may have only a share of the answers logged (`services.serving.sampling`), and features redacted
+(`services.serving.redaction`). Both are rules of the log: whoever appends to it, shadow or cache included, keeps them.
 """
 
 import asyncio
@@ -18,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.predictions import Gap
+from schemas.serving_options import LogPolicy
 from services.kernel.errors import Overloaded
 from services.kernel.telemetry import get_logger
 from services.serving.blocks import Latencies, RowFormat
 from services.serving.columns import Columns
 from services.serving.outputs import Meaning
+from services.serving.redaction import Tokens
 from services.serving.segments import BlockKind, LogName, Segment
 from services.serving.skew import Skew
 
@@ -39,6 +44,7 @@ class LogBudget:
     policy: OverflowPolicy
     used_bytes: int = 0
     shed_rows: int = 0
+    sampled_out_rows: int = 0
 
     @property
     def full(self) -> bool:
@@ -58,11 +64,19 @@ class LogBudget:
 class ModelLog:
     """The log of one model. Lives on the event loop.
 
-    `on_rows` is called after every write; the shipper listens.
+    `on_rows` is called after every write, and with 0 when there is something to tell without rows; the shipper listens.
+    `sampled_out` counts the rows that were answered and not logged, by version, since the log began.
     """
 
     def __init__(
-        self, directory: Path, model_id: str, replica: str, budget: LogBudget, *, segment_bytes: int = 8 << 20
+        self,
+        directory: Path,
+        model_id: str,
+        replica: str,
+        budget: LogBudget,
+        *,
+        segment_bytes: int = 8 << 20,
+        tokens: Tokens | None = None,
     ) -> None:
         self.model_id = model_id
         self.replica = replica
@@ -78,6 +92,47 @@ class ModelLog:
         self._signatures: dict[str, int] = {}
         self._gap: Gap | None = None
         self._complained_at = -60.0
+        self._tokens = tokens or Tokens()
+        self._policy = LogPolicy()
+        self._redacted_forms: dict[str, RowFormat] = {}
+        self.sample = 1.0
+        self.sampled_out: dict[str, int] = {}
+        self.next_sampled_out = 0
+        self.last_form: RowFormat | None = None
+
+    def obey(self, policy: LogPolicy) -> None:
+        """What of the model's predictions is logged from now on."""
+        if policy == self._policy:
+            return
+        if "hash" in policy.redact.values() and not self._tokens.has_key:
+            log.warning(
+                "redaction_without_key",
+                model_id=self.model_id,
+                effect="tokens of this process can be compared with no other's",
+                remedy="set TRIMTAB_SERVING_REDACTION_KEY to the same secret on every replica",
+            )
+        self._policy = policy
+        self._redacted_forms = {}
+        self.sample = policy.sample
+
+    def leave_out(self, form: RowFormat, version: str, rows: int) -> int:
+        """Count `rows` that were answered and are not logged; the number of the first among all such rows."""
+        first = self.next_sampled_out
+        self.next_sampled_out += rows
+        self.sampled_out[version] = self.sampled_out.get(version, 0) + rows
+        self.budget.sampled_out_rows += rows
+        self.last_form = self._form(form)
+        self.on_rows(0)
+        return first
+
+    def _form(self, form: RowFormat) -> RowFormat:
+        if not self._policy.redact:
+            return form
+        redacted = self._redacted_forms.get(form.digest)
+        if redacted is None:
+            redacted = RowFormat(form.signature, self._policy.redact, self._tokens)
+            self._redacted_forms[form.digest] = redacted
+        return redacted
 
     def append(
         self,
@@ -93,6 +148,7 @@ class ModelLog:
     ) -> int:
         """Write rows and return the sequence number of the first. Raises `Overloaded` under the policy `reject`."""
         first = self.next_sequence
+        form = self.last_form = self._form(form)
         if self.budget.full:
             return self._shed(columns.rows, "the budget of the prediction log is used up")
         try:
@@ -113,6 +169,8 @@ class ModelLog:
                     columns=columns,
                     meaning=meaning,
                     error=error,
+                    sample=self.sample,
+                    sampled_out=self.sampled_out.get(version, 0),
                 )
                 segment.append(BlockKind.ROWS, parts)
             finally:
@@ -163,7 +221,8 @@ class ModelLog:
     def _signature(self, segment: Segment, form: RowFormat) -> int:
         number = self._signatures.get(form.digest)
         if number is None:
-            segment.append(BlockKind.SIGNATURE, [form.signature.model_dump_json().encode()])
+            kind, payload = form.declaration
+            segment.append(kind, [payload])
             number = self._signatures[form.digest] = len(self._signatures)
         return number
 

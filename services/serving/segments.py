@@ -29,11 +29,12 @@ _LONGEST_BLOCK = 1 << 30
 
 
 class BlockKind(IntEnum):
-    """What a block holds."""
+    """What a block holds. FORM is SIGNATURE for rows that are redacted."""
 
     SIGNATURE = 1
     ROWS = 2
     GAP = 3
+    FORM = 4
 
 
 _KINDS = frozenset(int(kind) for kind in BlockKind)

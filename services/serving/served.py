@@ -22,21 +22,46 @@ from services.serving.measures import Measures
 from services.serving.outputs import Meaning, OutputReader
 from services.serving.predlog import ModelLog, Syncer
 from services.serving.runtime import Array, Runtime, RuntimeFailed
+from services.serving.sampling import Drawn, draw
 
 
 class Finished:
-    """One batch that ran and is in the log. Lists are made once a batch and shared by its answers."""
+    """One batch that ran and is in the log. Lists are made once a batch and shared by its answers. `drawn` tells which
+    rows are logged when not all are."""
 
-    __slots__ = ("_label_codes", "_outputs", "_probabilities", "first_sequence", "incarnation", "meaning", "outputs")
+    __slots__ = (
+        "_ids",
+        "_label_codes",
+        "_outputs",
+        "_probabilities",
+        "first_sequence",
+        "incarnation",
+        "meaning",
+        "outputs",
+    )
 
-    def __init__(self, outputs: list[Array], meaning: Meaning, incarnation: str, first_sequence: int) -> None:
+    def __init__(
+        self,
+        outputs: list[Array],
+        meaning: Meaning,
+        incarnation: str,
+        first_sequence: int,
+        drawn: Drawn | None = None,
+    ) -> None:
         self.outputs = outputs
         self.meaning = meaning
         self.incarnation = incarnation
         self.first_sequence = first_sequence
+        self._ids = drawn.ids(incarnation) if drawn is not None else None
         self._outputs: list[list[list[Any]]] | None = None
         self._probabilities: list[list[float]] | None = None
         self._label_codes: list[int] | None = None
+
+    def prediction_id(self, place: int) -> str:
+        """The id of the prediction in row `place`."""
+        if self._ids is not None:
+            return self._ids[place]
+        return prediction_id(self.incarnation, self.first_sequence + place)
 
     @property
     def output_rows(self) -> list[list[list[Any]]]:
@@ -74,7 +99,7 @@ class Answer:
 
     def prediction_id(self, row: int) -> str:
         """The id of the request's row number `row`."""
-        return prediction_id(self.batch.incarnation, self.batch.first_sequence + self.start + row)
+        return self.batch.prediction_id(self.start + row)
 
 
 class ServedVersion:
@@ -136,11 +161,15 @@ class ServedVersion:
             return
         latencies_us = _latencies(batch, columns.rows)
         try:
-            first = self._append(batch, columns, meaning, latencies_us, None)
+            if self._log.sample < 1:
+                drawn = self._append_sample(batch, columns, meaning, latencies_us)
+                finished = Finished(outputs, meaning, self._log.incarnation, drawn.first_logged, drawn)
+            else:
+                first = self._append(batch, columns, meaning, latencies_us, None)
+                finished = Finished(outputs, meaning, self._log.incarnation, first)
         except Overloaded as error:
             self.refuse(batch, error)
             return
-        finished = Finished(outputs, meaning, self._log.incarnation, first)
         segment = self._log.current
         if self._syncer is None or segment is None:
             self._resolve(batch, finished, latencies_us)
@@ -197,6 +226,24 @@ class ServedVersion:
             meaning=meaning,
             error=error,
         )
+
+    def _append_sample(
+        self, batch: list[Pending], columns: Columns, meaning: Meaning, latencies_us: NDArray[np.uint32]
+    ) -> Drawn:
+        """Log a share of the requests, all of a request's rows or none."""
+        kept = draw([pending.count for pending in batch], self._log.sample)
+        logged, first = int(np.count_nonzero(kept)), self._log.next_sequence
+        if logged == len(kept):
+            first = self._append(batch, columns, meaning, latencies_us, None)
+        elif logged:
+            starts = np.cumsum([0, *(pending.count for pending in batch[:-1])])
+            some = [pending for pending, start in zip(batch, starts, strict=True) if kept[start]]
+            rows = self.layout.take(columns, kept)
+            first = self._append(some, rows, meaning.take(kept), latencies_us[kept], None)
+        left_out = len(kept) - logged
+        self.measures.sampled_out += left_out
+        beside = self._log.leave_out(self._form, self.version, left_out) if left_out else 0
+        return Drawn(kept, first, beside)
 
     def _synced(
         self, error: OSError | None, batch: list[Pending], finished: Finished, latencies_us: NDArray[np.uint32]

@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from services.kernel.settings import Settings
 
@@ -60,6 +60,9 @@ class ServingSettings(Settings):
     """Size at which a new segment begins."""
     serving_log_fsync: bool = False
     """Wait for the disk before an answer leaves: survives a power failure, costs about half a millisecond."""
+    serving_redaction_key: SecretStr | None = None
+    """Secret key of the digests that stand for redacted values in the prediction log, the same on every replica. None:
+    each process draws its own, so that its tokens can be compared with no other's and not beyond its life."""
     serving_ship_seconds: float = Field(default=5.0, ge=0, le=300)
     """How long a stopping process tries to ship the rest of its log; what is left is adopted at the next start."""
 

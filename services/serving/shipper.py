@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from schemas.features import Signature
 from schemas.predictions import Gap, PredictionBatch
 from services.kernel.errors import IntegrityFailed, TooLarge, Unavailable
 from services.kernel.telemetry import get_logger
@@ -33,8 +32,12 @@ LINGER_SECONDS = 0.2
 _BATCH_BYTES = 4 << 20
 _BATCH_BLOCKS = 256  # about 2 ms on the event loop, when every block holds a single row
 _ROWS_ON_THE_LOOP = 4096
+_MOST_ROWS = 16_384
+"""Rows of one Arrow batch: its dictionaries have 16-bit codes, and each row may bring a text of its own."""
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
+
+_DECLARATIONS = (BlockKind.SIGNATURE, BlockKind.FORM)
 
 Send = Callable[[PredictionBatch], Awaitable[None]]
 """Resolves when the broker has acknowledged the batch; raises `Unavailable` (it is sent again) or `TooLarge`."""
@@ -70,6 +73,8 @@ class _Carrier:
         self._live = live
         self._forms: dict[int, RowFormat] = {}
         self._known_forms: dict[str, RowFormat] = {}
+        self._sampled_out: dict[str, int] = {}
+        self._told: dict[str, int] = {}
         self._pending_rows = 0
         self._signal = asyncio.Event()
         self._flush: asyncio.TimerHandle | None = None
@@ -105,7 +110,7 @@ class _Carrier:
                 self._finish(load)
                 if not more:
                     break
-            await self._ship_lone_skew()
+            await self._ship_lone_counts()
             self._drop_finished()
             if self._live is None or (self.stopping and not self._segments):
                 return
@@ -133,8 +138,8 @@ class _Carrier:
         load = _Load(segment, segment.acknowledged)
         size = 0
         for kind, payload, end in segment.blocks(segment.acknowledged):
-            if kind is BlockKind.SIGNATURE:
-                self._declare(payload)
+            if kind in _DECLARATIONS:
+                self._declare(kind, payload)
             elif kind is BlockKind.GAP:
                 load.gaps.append(Gap.model_validate_json(payload))
             else:
@@ -160,6 +165,7 @@ class _Carrier:
                 raise IntegrityFailed("a block names a signature that its segment does not hold")
             if load.rows and (
                 form is not load.form
+                or head.sample != load.rows[-1].head.sample
                 or load.row_count + head.rows > BATCH_ROWS
                 or size > _BATCH_BYTES
                 or len(load.rows) >= _BATCH_BLOCKS
@@ -174,32 +180,61 @@ class _Carrier:
         load.row_count += head.rows
         return True
 
-    def _declare(self, payload: bytes) -> None:
-        signature = Signature.model_validate_json(payload)
-        form = self._known_forms.setdefault(signature.digest(), RowFormat(signature))
+    def _declare(self, kind: BlockKind, payload: bytes) -> None:
+        declared = RowFormat.declared(kind, payload)
+        form = self._known_forms.setdefault(declared.digest, declared)
         if form not in self._forms.values():
             self._forms[len(self._forms)] = form
 
     def _read_signatures(self, segment: Segment) -> None:
         for kind, payload, end in segment.blocks(segment.start):
-            if kind is BlockKind.SIGNATURE and end <= segment.acknowledged:
-                self._declare(payload)
+            if kind in _DECLARATIONS and end <= segment.acknowledged:
+                self._declare(kind, payload)
 
     async def _ship(self, load: _Load) -> None:
         skew = self._live.skew.take() if self._live is not None else {}
-        form = load.form or next(iter(self._known_forms.values()), None)
+        for block in load.rows:
+            self._count(block.head.version, block.head.sampled_out)
+        form = load.form or self._any_form()
         if form is not None and (load.rows or load.gaps or skew):
-            if load.row_count > _ROWS_ON_THE_LOOP:
-                rows = await asyncio.to_thread(form.to_arrow, load.rows)
-            else:
-                rows = form.to_arrow(load.rows)
-            await self._send_pieces(self._batch(rows, _first_sequence(load), tuple(load.gaps), skew))
+            first, gaps = _first_sequence(load), tuple(load.gaps)
+            sample = load.rows[0].head.sample if load.rows else self._sample
+            for rows in _portions(load.rows):
+                count = sum(part.head.rows for part in rows)
+                if count > _ROWS_ON_THE_LOOP:
+                    arrow = await asyncio.to_thread(form.to_arrow, rows)
+                else:
+                    arrow = form.to_arrow(rows)
+                await self._send_pieces(self._batch(form, arrow, first, gaps, skew, sample))
+                first, gaps, skew = first + count, (), {}
         self.shipped_rows += load.row_count
 
+    def _count(self, version: str, sampled_out: int) -> None:
+        if sampled_out > self._sampled_out.get(version, 0):
+            self._sampled_out[version] = sampled_out
+
+    def _any_form(self) -> RowFormat | None:
+        if self._live is not None and self._live.last_form is not None:
+            return self._live.last_form
+        return next(iter(self._known_forms.values()), None)
+
+    @property
+    def _sample(self) -> float:
+        return self._live.sample if self._live is not None else 1.0
+
     def _batch(
-        self, rows: pa.RecordBatch, first_sequence: int, gaps: tuple[Gap, ...], skew: dict[str, int]
+        self,
+        form: RowFormat,
+        rows: pa.RecordBatch,
+        first_sequence: int,
+        gaps: tuple[Gap, ...],
+        skew: dict[str, int],
+        sample: float,
     ) -> PredictionBatch:
         name = self._name
+        if self._live is not None:
+            self._sampled_out |= self._live.sampled_out
+        self._told = dict(self._sampled_out)
         return PredictionBatch(
             model_id=name.model_id,
             replica=name.replica,
@@ -207,6 +242,9 @@ class _Carrier:
             first_sequence=first_sequence,
             gaps=gaps,
             skew=skew,
+            redacted=form.redacted,
+            sample=sample,
+            sampled_out=self._told,
             rows=rows,
         )
 
@@ -221,16 +259,20 @@ class _Carrier:
                     await self._give_up(batch)
                     return
         half = batch.rows.num_rows // 2
-        await self._send_pieces(self._batch(batch.rows.slice(0, half), batch.first_sequence, batch.gaps, batch.skew))
-        await self._send_pieces(self._batch(batch.rows.slice(half), batch.first_sequence + half, (), {}))
+        first, second = batch.rows.slice(0, half), batch.rows.slice(half)
+        await self._send_pieces(batch.model_copy(update={"rows": first}))
+        after = batch.first_sequence + half
+        await self._send_pieces(
+            batch.model_copy(update={"rows": second, "first_sequence": after, "gaps": (), "skew": {}})
+        )
 
     async def _give_up(self, batch: PredictionBatch) -> None:
         """One row that no record holds: announced as a gap, so that it is not missed in silence."""
         log.error("prediction_too_large_to_ship", model_id=batch.model_id, sequence=batch.first_sequence)
         rows = batch.rows.num_rows
         gap = Gap(first_sequence=batch.first_sequence, rows=rows, reason="the row is larger than a Kafka record may be")
-        after = batch.first_sequence + rows
-        await self._send_until_taken(self._batch(batch.rows.slice(0, 0), after, (*batch.gaps, gap), batch.skew))
+        without = {"rows": batch.rows.slice(0, 0), "first_sequence": batch.first_sequence + rows}
+        await self._send_until_taken(batch.model_copy(update={**without, "gaps": (*batch.gaps, gap)}))
 
     async def _send_until_taken(self, batch: PredictionBatch) -> None:
         """Send until the broker has it. Raises `TooLarge`."""
@@ -246,12 +288,14 @@ class _Carrier:
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
-    async def _ship_lone_skew(self) -> None:
-        """Skew of requests that were all refused has no rows to travel with."""
-        if self._live is None or not self._known_forms or not (skew := self._live.skew.take()):
+    async def _ship_lone_counts(self) -> None:
+        """What was counted of requests that were all refused, or not logged, has no rows to travel with."""
+        if self._live is None or (form := self._any_form()) is None:
             return
-        form = next(iter(self._known_forms.values()))
-        await self._send_until_taken(self._batch(form.to_arrow([]), self._live.next_sequence, (), skew))
+        skew = self._live.skew.take()
+        if skew or self._told != self._live.sampled_out:
+            batch = self._batch(form, form.to_arrow([]), self._live.next_sequence, (), skew, self._live.sample)
+            await self._send_until_taken(batch)
 
     def _finish(self, load: _Load) -> None:
         load.segment.acknowledge(load.end)
@@ -263,6 +307,13 @@ class _Carrier:
             self._budget.used_bytes -= done.size
             self._forms = {}
             done.delete()
+
+
+def _portions(blocks: list[Rows]) -> list[list[Rows]]:
+    """`blocks` as they go into Arrow batches: one, unless a single block is larger than a batch may be."""
+    if len(blocks) == 1:
+        return [[part] for part in blocks[0].split(_MOST_ROWS)]
+    return [blocks]
 
 
 def _owner(segment: Segment) -> tuple[str, str, str]:

@@ -119,7 +119,39 @@ ORIGIN = {"experiment_id": "e1", "trial": 3, "cycle_id": "c1"}
 
 
 def prediction_batch() -> PredictionBatch:
-    """Three rows: an answer, one whose inputs are missing, and one that failed."""
+    """Three rows: an answer, one whose inputs are missing, and one that failed; of a log that is a sample."""
+    rows = _prediction_rows()
+    flags = pa.array(["duration:range,user:unexpected", None, None], pa.utf8()).dictionary_encode()
+    flags = pa.DictionaryArray.from_arrays(flags.indices.cast(pa.int16()), flags.dictionary)
+    fields, columns = [*rows.schema, pa.field("flags", flags.type)], [*rows.columns, flags]
+    return PredictionBatch(
+        model_id=MODEL,
+        replica="serving-0",
+        incarnation="6f1c2a90b7e84d55",
+        first_sequence=4096,
+        gaps=(Gap(first_sequence=4000, rows=96, reason="shed"),),
+        skew={"flag": 2},
+        redacted=("user",),
+        sample=0.25,
+        sampled_out={"1.0.20260601": 12_300},
+        rows=pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields)),
+    )
+
+
+def _first_prediction_batch() -> PredictionBatch:
+    return PredictionBatch(
+        model_id=MODEL,
+        replica="serving-0",
+        incarnation="6f1c2a90b7e84d55",
+        first_sequence=4096,
+        gaps=(Gap(first_sequence=4000, rows=96, reason="shed"),),
+        skew={"flag": 2},
+        redacted=("user",),
+        rows=_prediction_rows(),
+    )
+
+
+def _prediction_rows() -> pa.RecordBatch:
     columns = {
         "time": [NOON, NOON, LATER],
         "version": ["1.0.20260601", "1.0.20260614", "1.0.20260601"],
@@ -137,17 +169,7 @@ def prediction_batch() -> PredictionBatch:
         "y:probabilities": [[0.25, 0.75], [0.5, 0.5], None],
     }
     schema = batch_schema(SIGNATURE)
-    rows = pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
-    return PredictionBatch(
-        model_id=MODEL,
-        replica="serving-0",
-        incarnation="6f1c2a90b7e84d55",
-        first_sequence=4096,
-        gaps=(Gap(first_sequence=4000, rows=96, reason="shed"),),
-        skew={"flag": 2},
-        redacted=("user",),
-        rows=rows,
-    )
+    return pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
 SAMPLES: tuple[Message, ...] = (
@@ -397,7 +419,7 @@ SAMPLES: tuple[Message, ...] = (
     ),
 )
 
-EDITIONS = {events.DeploymentWanted.TYPE: "options"}
+EDITIONS = {events.DeploymentWanted.TYPE: "options", PredictionBatch.TYPE: "sampling"}
 """Messages that got fields after their first release: the name of the newest edition."""
 
 EARLIER: dict[str, Message] = {
@@ -412,6 +434,7 @@ EARLIER: dict[str, Message] = {
         reason="canary of cycle c1",
         since=NOON,
     ),
+    PredictionBatch.TYPE: _first_prediction_batch(),
 }
 """What the golden files of earlier editions mean, by the file's name."""
 

@@ -66,7 +66,9 @@ def test_a_golden_file_is_read_and_written_alike(path: Path) -> None:
     else:
         assert isinstance(message, PredictionBatch)
         again = PredictionBatch.decode(body)
-        assert again.rows.schema.equals(message.rows.schema, check_metadata=True)
+        assert again.rows.schema.equals(message.rows.schema)
+        old, new = (json.loads(batch.rows.schema.metadata[b"trimtab"]) for batch in (message, again))
+        assert keeps(old, new)
         assert repr(again.rows.to_pylist()) == repr(message.rows.to_pylist())  # NaN, which equals nothing, included
         assert again.model_dump(exclude={"rows"}) == message.model_dump(exclude={"rows"})
         assert keeps([row["y:label"] for row in message.rows.to_pylist()], ["dos", "normal", None])
