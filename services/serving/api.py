@@ -39,8 +39,7 @@ async def put_config(config: ServerConfig, request: Request, _: EveryModelAdmin)
     pool = _pool(request)
     service: Service = request.app.state.service
     await asyncio.to_thread(write_config, service.state["config_file"], config)
-    pool.config = config
-    pool.make_room()
+    pool.configure(config)
     return _shown(config)
 
 

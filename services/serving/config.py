@@ -14,6 +14,8 @@ class ServerConfig(StrictDocument):
     """`PUT /mlops/serving`. Durations are seconds."""
 
     max_models_in_memory: int = Field(default=50, ge=1, le=100_000)
+    max_model_bytes: int | None = Field(default=None, ge=1 << 20, le=1 << 60)
+    """Measured memory of all models; None: `TRIMTAB_SERVING_MAX_MODEL_BYTES`."""
     preload_models: tuple[Name, ...] = ()
     """Models that are never unloaded to make room. Every deployed model is loaded at the start anyway."""
     warmup_on_load: bool = True

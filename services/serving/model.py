@@ -32,12 +32,18 @@ class VersionState:
 
 @dataclass(frozen=True)
 class Resident:
-    """A model in memory, as the eviction sees it. `used_at` only has to order."""
+    """A model in memory, as the eviction sees it. `used_at` only has to order.
+
+    `idle`: nothing is asked of it. `held`: it may not go now, whatever is over. `pinned`: it goes only for the bytes'
+    sake, when no other may.
+    """
 
     model_id: str
     used_at: float
     memory_bytes: int
-    idle: bool
+    idle: bool = True
+    held: bool = False
+    pinned: bool = False
 
 
 def ref_of(model_id: str, route: Route) -> VersionRef:
@@ -69,18 +75,19 @@ def servable(wanted: DeploymentWanted, loaded: Collection[VersionRef]) -> Deploy
     )
 
 
-def evictions(residents: Iterable[Resident], *, max_models: int, max_bytes: int, pinned: Collection[str]) -> list[str]:
-    """The models to unload, least recently used first, until count and bytes are within their bounds.
+def evictions(residents: Iterable[Resident], *, max_models: int, max_bytes: int) -> list[str]:
+    """The models to unload until count and bytes are within their bounds, or nothing more may go.
 
-    A busy or pinned model stays, and so does the most recently used one, however large.
+    Idle ones first, then ones in use, pinned ones last and for the bytes alone; each time the least recently used
+    first. The most recently used one stays, however large.
     """
     ordered = sorted(residents, key=lambda resident: resident.used_at)
     count, total = len(ordered), sum(resident.memory_bytes for resident in ordered)
     chosen = []
-    for resident in ordered[:-1]:
-        if count <= max_models and total <= max_bytes:
-            break
-        if resident.idle and resident.model_id not in pinned:
+    for resident in sorted(ordered[:-1], key=lambda resident: (resident.pinned, not resident.idle)):
+        if total > max_bytes or (count > max_models and not resident.pinned):
+            if resident.held:
+                continue
             chosen.append(resident.model_id)
             count -= 1
             total -= resident.memory_bytes

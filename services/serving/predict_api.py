@@ -138,18 +138,15 @@ class PredictApi:
         self, exchange: Exchange, options: _Options, given: Sequence[object], *, aside: bool
     ) -> tuple[Chosen, Sequence[Row] | None, Columns | None]:
         """The version that answers and the rows as it takes them; `aside`: made to columns in a thread."""
-        while True:
-            chosen = self._choose(exchange, options, given[0])
-            try:
-                if not aside:
-                    return chosen, self._rows(chosen.served, given), None
-                columns = await asyncio.to_thread(self._columns, chosen.served, given)
-            except TrimtabError as error:
-                chosen.served.measures.failed(error.code)
-                raise
-            if not chosen.served.closed:
-                return chosen, None, columns
-            await self._catalog.bring(options.model)  # unloaded or replaced meanwhile
+        chosen = self._choose(exchange, options, given[0])
+        try:
+            if not aside:
+                return chosen, self._rows(chosen.served, given), None
+            with chosen.served.held():
+                return chosen, None, await asyncio.to_thread(self._columns, chosen.served, given)
+        except TrimtabError as error:
+            chosen.served.measures.failed(error.code)
+            raise
 
     def _row(self, served: ServedVersion, given: object) -> Row:
         reader = served.reader

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -132,6 +133,10 @@ class ServedVersion:
         self._form = RowFormat(signature)
         self._runtime = runtime
         self._closed = False
+        self._holds = 0
+        self._let_go = asyncio.Event()
+        self.on_idle: Callable[[], None] = _nobody_listens
+        """Called when the last holder lets go."""
         self._syncer = syncer
         self.batcher = Batcher(runtime, self.layout, self, executor, limits or BatchLimits())
 
@@ -202,8 +207,38 @@ class ServedVersion:
         """Whether the runtime was freed: nothing is answered any more."""
         return self._closed
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it the version is not freed, though nothing of it is queued: for work that awaits between choosing a
+        version and asking it."""
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._holds -= 1
+            if not self._holds:
+                self._let_go.set()
+                self.on_idle()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued or running and nobody holds it."""
+        return self._holds == 0 and self.batcher.idle
+
+    async def drained(self) -> None:
+        """Return once it is idle."""
+        while not self.idle:
+            await self.batcher.drained()
+            while self._holds:
+                self._let_go.clear()
+                await self._let_go.wait()
+
+    def begin_close(self) -> None:
+        """Answer nothing more; on the event loop, before `close`."""
+        self._closed = True
+
     def close(self) -> None:
-        """Free the runtime. The batcher must be idle."""
+        """Free the runtime. Nothing may be queued. Takes time for a large model: call it in a thread."""
         self._closed = True
         self._runtime.close()
 
@@ -263,6 +298,10 @@ class ServedVersion:
             if not pending.future.done():
                 pending.future.set_result(Answer(self, pending.route, finished, start, pending.count))
             start += pending.count
+
+
+def _nobody_listens() -> None:
+    """No pool yet."""
 
 
 def _latencies(batch: list[Pending], rows: int) -> NDArray[np.uint32]:

@@ -33,21 +33,18 @@ class Inference:
         request, binary = await asyncio.to_thread(read, body, header_length) if large else read(body, header_length)
         if model not in self._catalog.models:
             await self._catalog.bring(model)
-        while True:
-            chosen = self._choose(exchange, model, version, request)
-            served = chosen.served
-            try:
-                wanted = wanted_outputs(served, request)
-                if not large:
-                    columns = columns_of(served, request, binary, self._string_bytes)
-                    break
-                columns = await asyncio.to_thread(columns_of, served, request, binary, self._string_bytes)
-            except TrimtabError as error:
-                served.measures.failed(error.code)
-                raise
-            if not served.closed:
-                break
-            await self._catalog.bring(model)  # unloaded or replaced meanwhile
+        chosen = self._choose(exchange, model, version, request)
+        served = chosen.served
+        try:
+            wanted = wanted_outputs(served, request)
+            if large:
+                with served.held():
+                    columns = await asyncio.to_thread(columns_of, served, request, binary, self._string_bytes)
+            else:
+                columns = columns_of(served, request, binary, self._string_bytes)
+        except TrimtabError as error:
+            served.measures.failed(error.code)
+            raise
         answer = await self._ask(exchange, chosen, columns, started)
         head, blobs = encode_answer(answer, wanted, request.id)
         if not blobs:

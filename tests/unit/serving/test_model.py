@@ -37,25 +37,29 @@ def test_routes_without_their_version_are_left_out() -> None:
     assert servable(WANTED, {production, canary, fallback}) == WANTED
 
 
-def resident(model_id: str, used_at: float, *, size: int = 10, idle: bool = True) -> Resident:
-    return Resident(model_id, used_at, size, idle)
+def resident(model_id: str, used_at: float, *, size: int = 10, **state: bool) -> Resident:
+    return Resident(model_id, used_at, size, **state)
 
 
 @pytest.mark.parametrize(
-    ("residents", "max_models", "max_bytes", "pinned", "gone"),
+    ("residents", "max_models", "max_bytes", "gone"),
     [
-        ([resident("a", 1), resident("b", 2)], 2, 100, set(), []),
-        ([resident("b", 2), resident("a", 1), resident("c", 3)], 2, 100, set(), ["a"]),
-        ([resident("a", 1), resident("b", 2), resident("c", 3)], 2, 100, {"a"}, ["b"]),
-        ([resident("a", 1, idle=False), resident("b", 2), resident("c", 3)], 1, 100, set(), ["b"]),
-        ([resident("a", 1, size=90), resident("b", 2)], 5, 50, set(), ["a"]),
-        ([resident("a", 1, size=900)], 1, 50, set(), []),
+        ([resident("a", 1), resident("b", 2)], 2, 100, []),
+        ([resident("b", 2), resident("a", 1), resident("c", 3)], 2, 100, ["a"]),
+        ([resident("a", 1, held=True), resident("b", 2), resident("c", 3)], 2, 100, ["b"]),
+        ([resident("a", 1, idle=False), resident("b", 2), resident("c", 3)], 2, 100, ["b"]),
+        ([resident("a", 1, idle=False), resident("b", 2), resident("c", 3)], 1, 100, ["b", "a"]),
+        ([resident("a", 1, pinned=True), resident("b", 2), resident("c", 3)], 1, 100, ["b"]),
+        ([resident("a", 1, pinned=True), resident("b", 2), resident("c", 3)], 5, 20, ["b"]),
+        ([resident("a", 1, pinned=True), resident("b", 2), resident("c", 3)], 5, 15, ["b", "a"]),
+        ([resident("a", 1, size=90), resident("b", 2)], 5, 50, ["a"]),
+        ([resident("a", 1, size=900)], 1, 50, []),
     ],
 )
 def test_the_least_recently_used_goes_first(
-    residents: list[Resident], max_models: int, max_bytes: int, pinned: set[str], gone: list[str]
+    residents: list[Resident], max_models: int, max_bytes: int, gone: list[str]
 ) -> None:
-    assert evictions(residents, max_models=max_models, max_bytes=max_bytes, pinned=pinned) == gone
+    assert evictions(residents, max_models=max_models, max_bytes=max_bytes) == gone
 
 
 def test_a_sample_row_fits() -> None:

@@ -1,101 +1,129 @@
 """The pool over real versions in a real store: what is wanted is what answers."""
 
-import threading
+import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from schemas.events import DeploymentWanted, Route
-from schemas.predictions import PredictionBatch
-from services.kernel.artifacts import build_manifest, store_version, write_manifest
-from services.kernel.storage.local import LocalStore
-from services.serving.catalog import Catalog
-from services.serving.config import read_config
-from services.serving.pool import Pool
-from services.serving.predlog import LogBudget
-from services.serving.settings import ServingSettings
-from services.serving.shipper import Shipper
-from tests.serving_models import VECTOR, vector_model
+from schemas.events import DeploymentWanted
+from services.kernel.errors import NotFound, Unavailable
+from tests.unit.serving.stage import Stage, staged
 from tests.waiting import until
-
-
-class HeldStore(LocalStore):
-    """A local store that keeps its readers waiting while `gate` is clear."""
-
-    gate: threading.Event
-
-    def fetch(self, key: str, path: Path) -> None:
-        assert self.gate.wait(20)
-        super().fetch(key, path)
-
-    def get_bytes(self, key: str, max_bytes: int | None = None) -> bytes:
-        assert self.gate.wait(20)
-        return super().get_bytes(key, max_bytes)
-
-
-class Stage:
-    """A pool and the versions that it may load."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        settings = ServingSettings(data_dir=root / "data")
-        settings.log_dir.mkdir(parents=True)
-        self.store = HeldStore(root / "store")
-        self.store.gate = threading.Event()
-        self.store.gate.set()
-        budget = LogBudget(1 << 24, "reject")
-        self.shipper = Shipper(settings.log_dir, _nowhere, budget)
-        self.catalog = Catalog(budget)
-        self.pool = Pool(settings, self.store, self.catalog, budget, self.shipper, read_config(settings))
-
-    def want(self, model_id: str, version: str, revision: int) -> None:
-        """Ask for one version of a model."""
-        directory = self._root / f"{model_id}-{version}"
-        directory.mkdir()
-        vector_model(directory / "model.onnx")
-        manifest = build_manifest(directory, model_id=model_id, framework="onnx", signature=VECTOR)
-        write_manifest(directory, manifest)
-        artifact = f"models/{model_id}/{version}"
-        digest = store_version(LocalStore(self._root / "store"), directory, artifact)
-        route = Route(name="production", version=version, weight=100, artifact=artifact, manifest_digest=digest)
-        wanted = DeploymentWanted(model_id=model_id, revision=revision, routes=(route,), since=datetime.now(UTC))
-        self.pool.want(model_id, wanted)
-
-    def answering(self, model_id: str) -> list[str]:
-        """The versions that a model answers by."""
-        deployed = self.catalog.models.get(model_id)
-        return [] if deployed is None else list(deployed.versions)
-
-
-async def _nowhere(_: PredictionBatch) -> None:
-    """Nothing is predicted here."""
 
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     """An empty pool."""
-    stage = Stage(tmp_path)
-    yield stage
-    stage.store.gate.set()
-    await stage.pool.stop()
-    await stage.shipper.stop(1)
+    async with staged(tmp_path) as made:
+        yield made
+
+
+async def answers(stage: Stage, model_id: str, version: str) -> None:
+    await until(lambda: stage.answering(model_id) == [version], 20, f"{model_id} {version}")
+
+
+def detail_of(stage: Stage, model_id: str) -> str:
+    return next(line.detail for line in stage.pool.report() if line.model_id == model_id)
 
 
 async def test_a_model_that_is_being_updated_keeps_its_place(stage: Stage) -> None:
     stage.want("m", "1.0.0", 1)
-    await until(lambda: stage.answering("m") == ["1.0.0"], 20, "the first version")
+    await answers(stage, "m", "1.0.0")
     stage.want("other", "1.0.0", 1)
-    await until(lambda: stage.answering("other") == ["1.0.0"], 20, "the other model")
+    await answers(stage, "other", "1.0.0")
     stage.store.gate.clear()
     stage.want("m", "2.0.0", 2)
-    stage.pool.config = stage.pool.config.model_copy(update={"max_models_in_memory": 1})
-    stage.pool.make_room()
+    stage.configure(max_models_in_memory=1)
     assert stage.answering("m") == ["1.0.0"]
     stage.store.gate.set()
-    await until(lambda: stage.answering("m") == ["2.0.0"], 20, "the second version")
+    await answers(stage, "m", "2.0.0")
     await until(lambda: stage.answering("other") == [], 20, "room")
     stage.want("m", "3.0.0", 3)
-    await until(lambda: stage.answering("m") == ["3.0.0"], 20, "the third version")
+    await answers(stage, "m", "3.0.0")
     assert stage.pool.converged["m"] == 3
+
+
+async def test_unloading_by_hand_lasts_until_it_is_loaded_by_hand(stage: Stage) -> None:
+    stage.want("m", "1.0.0", 1)
+    await answers(stage, "m", "1.0.0")
+    await stage.pool.unload_now("m")
+    refused = await stage.ask("m")
+    assert (refused.status_code, "by hand" in refused.json()["detail"]) == (503, True)
+    assert stage.pool.waiting_for() is None
+    assert "by hand" in detail_of(stage, "m")
+    await until(lambda: stage.pool.versions() == [], 20, "the memory")
+    await stage.pool.load_now("m")
+    assert stage.answering("m") == ["1.0.0"]
+    assert (await stage.ask("m")).status_code == 200
+    await stage.pool.load_now("m")  # it is there already
+
+
+async def test_a_new_revision_takes_back_an_unloading_by_hand_and_the_same_one_does_not(stage: Stage) -> None:
+    route = stage.publish("m", "1.0.0")
+    stage.deploy("m", 1, route)
+    await answers(stage, "m", "1.0.0")
+    await stage.pool.unload_now("m")
+    stage.deploy("m", 1, route)  # told again
+    assert (await stage.ask("m")).status_code == 503
+    stage.deploy("m", 2, route)
+    await answers(stage, "m", "1.0.0")
+
+
+async def test_unloading_by_hand_while_it_is_loaded(stage: Stage) -> None:
+    stage.store.gate.clear()
+    stage.want("m", "1.0.0", 1)
+    await stage.pool.unload_now("m")
+    stage.store.gate.set()
+    stage.want("other", "1.0.0", 1)
+    await answers(stage, "other", "1.0.0")
+    assert stage.answering("m") == []
+    await until(lambda: [served.model_id for served in stage.pool.versions()] == ["other"], 20, "the other one alone")
+    await stage.pool.load_now("m")
+    assert stage.answering("m") == ["1.0.0"]
+
+
+async def test_what_is_not_deployed_is_neither_loaded_nor_unloaded(stage: Stage) -> None:
+    with pytest.raises(NotFound):
+        await stage.pool.load_now("m")
+    with pytest.raises(NotFound):
+        await stage.pool.unload_now("m")
+
+
+async def test_loading_by_hand_says_why_it_failed(stage: Stage) -> None:
+    stage.deploy("m", 1, stage.publish("m", "1.0.0", lambda path: path.write_bytes(b"\x08\x09 not a graph")))
+    await until(lambda: "not a graph" in (stage.pool.waiting_for() or ""), 20, "the failure")
+    with pytest.raises(Unavailable, match="not a graph"):
+        await stage.pool.load_now("m")
+
+
+async def test_a_version_that_is_no_longer_wanted_when_it_has_loaded_is_freed(stage: Stage) -> None:
+    stage.store.gate.clear()
+    stage.want("m", "1.0.0", 1)
+    await asyncio.sleep(0)
+    stage.pool.want("m", None)
+    stage.store.gate.set()
+    stage.want("other", "1.0.0", 1)
+    await answers(stage, "other", "1.0.0")
+    await until(lambda: [served.model_id for served in stage.pool.versions()] == ["other"], 20, "the other one alone")
+
+
+async def test_a_version_is_freed_when_its_last_holder_lets_go(stage: Stage) -> None:
+    stage.want("m", "1.0.0", 1)
+    await answers(stage, "m", "1.0.0")
+    [served] = stage.pool.versions()
+    with served.held():
+        stage.pool.want("m", None)
+        await until(lambda: stage.pool.versions() == [], 20, "leaving")
+        future = served.ask(1, [served.reader.read_value({"x": [1, 0, 0, 0]})], None, "production", 0.0)
+        assert (await future).count == 1
+        assert not served.closed
+    await until(lambda: served.closed, 20, "freeing")
+
+
+async def test_nothing_is_told_of_what_is_gone(stage: Stage) -> None:
+    stage.want("m", "1.0.0", 1)
+    await answers(stage, "m", "1.0.0")
+    before: DeploymentWanted | None = None
+    stage.pool.want("m", before)
+    assert (stage.pool.report(), stage.pool.converged, stage.pool.waiting_for()) == ((), {}, None)
