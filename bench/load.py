@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psutil
+from bench.cluster import cpu_seconds
 
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
@@ -24,7 +24,8 @@ _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 class Load:
     """What a server did under load. `failures` are answers other than 2xx and broken connections.
 
-    `cpu_us` is the server's processor time a request: it does not hang on what else the machine was doing.
+    `cpu_us` is the processor time that the server and its children took a request: it hangs least on what else the
+    machine was doing.
     """
 
     requests_per_second: float
@@ -44,14 +45,9 @@ def measure(url: str, body: bytes, pid: int, *, connections: int, seconds: int) 
     up."""
     one = _wrk if shutil.which("wrk") else _own
     one(url, body, connections, 1)
-    before = _cpu_seconds(pid)
+    before = cpu_seconds(pid)
     load = one(url, body, connections, seconds)
-    return replace(load, cpu_us=(_cpu_seconds(pid) - before) * 1e6 / (load.requests_per_second * seconds))
-
-
-def _cpu_seconds(pid: int) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
+    return replace(load, cpu_us=(cpu_seconds(pid) - before) * 1e6 / max(load.requests_per_second * seconds, 1))
 
 
 def _wrk(url: str, body: bytes, connections: int, seconds: int) -> Load:

@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.cluster import cluster
 from bench.machine import describe, table
 from bench.registry import ours, peer, upload
 from bench.registry.timing import Figures
-from bench.serving import cluster
 from services.kernel.bus.admin import apply_topics
 from tests.mlflow_server import running_mlflow_server
 

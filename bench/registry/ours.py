@@ -14,9 +14,9 @@ import numpy as np
 import psutil
 from onnx import TensorProto, helper, numpy_helper
 
+from bench.cluster import running
 from bench.registry.timing import Connection, Figures, Request, beside, measured
 from bench.registry_fill import WORDS
-from bench.serving import running
 from services.kernel.leash import leashed
 from services.kernel.settings import Settings
 from trimtab.local.ports import free_ports
