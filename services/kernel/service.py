@@ -23,6 +23,8 @@ from services.kernel.bus.outbox import Relay
 from services.kernel.bus.producer import Producer
 from services.kernel.db import Database
 from services.kernel.errors import Misconfigured, TrimtabError, Unavailable
+from services.kernel.http.protocol import WholeProtocol
+from services.kernel.lean_arrow import keep_pandas_out
 from services.kernel.migrate import migrate
 from services.kernel.settings import Settings
 from services.kernel.telemetry import get_logger, log_as_json, trace_to
@@ -149,6 +151,7 @@ def run(build: Callable[[], Service]) -> int:
         log_as_json(service.name, service.settings.log_level)
         trace_to(service.name, service.settings.otlp_endpoint)
         service.settings.check()
+        keep_pandas_out()
         return uvloop.run(_serve(service, _listen(service)))
     except Misconfigured as error:
         log.error("misconfigured", remedy=error.detail)
@@ -192,7 +195,7 @@ async def _serve(service: Service, listener: socket.socket) -> int:
     server = _Server(
         uvicorn.Config(
             service.app,
-            http="httptools",
+            http=WholeProtocol,
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -6,6 +6,8 @@ headers: Host, Origin, the body's kind and size.
 
 import asyncio
 from collections.abc import Callable
+from functools import cache
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +24,7 @@ from services.kernel.errors import (
 )
 from services.kernel.http.guard import allowed_hosts
 from services.kernel.http.problems import PROBLEM_JSON, MethodNotAllowed, status_of
+from services.kernel.http.protocol import WHOLE
 from services.kernel.settings import Settings
 from services.serving.served import Answer
 
@@ -170,6 +173,13 @@ class Exchange:
 
     async def answer(self, body: bytes, *, status: int = 200, kind: bytes = JSON, extra: Headers | None = None) -> None:
         """Send the answer."""
+        if WHOLE in self.scope.get("extensions", ()):
+            close = self._gate.draining or (extra is not None and _CLOSE in extra)
+            head = b"%s%d\r\n" % (_head(status, kind), len(body))
+            if extra:
+                head += b"".join(b"%s: %s\r\n" % header for header in extra if header != _CLOSE)
+            await self._send({"type": WHOLE, "head": head, "body": body, "close": close})
+            return
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *_SAFETY]
         if extra:
             headers += extra
@@ -195,6 +205,14 @@ class Exchange:
 
     def _too_large(self) -> TooLarge:
         return TooLarge(f"the body is over {self._gate.max_body_bytes} bytes: see TRIMTAB_MAX_BODY_BYTES")
+
+
+@cache
+def _head(status: int, kind: bytes) -> bytes:
+    """The head of an answer up to the value of its content-length."""
+    lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode()), b"content-type: " + kind]
+    lines += [b"%s: %s" % header for header in _SAFETY]
+    return b"\r\n".join([*lines, b"content-length: "])
 
 
 class BadHost(Undecodable):
