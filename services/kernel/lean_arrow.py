@@ -1,7 +1,7 @@
 """pyarrow without pandas.
 
-At its first conversion pyarrow imports pandas where that is installed, to tell its types apart: 49 MiB of memory and half
-a second in every process, for objects that none of ours ever holds. It asks once and remembers what it found.
+At its first conversion pyarrow imports pandas where that is installed, to tell its types apart: 49 MiB of memory and
+half a second in every process, for objects that none of ours ever holds. It asks once and remembers what it found.
 """
 
 import sys
