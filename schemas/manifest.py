@@ -1,9 +1,9 @@
 """The manifest of a model version: every file with its digest, and the record of where the model came from.
 
 A version is a directory: `manifest.json`, `model.onnx`, `baseline.json`, `baseline.parquet` and whatever else belongs
-to it. Two digests: `content_digest` covers the model files alone, so the same job twice gives the same one;
-`manifest_digest` is the SHA-256 of the canonical `manifest.json`, hence of the whole record. Both are checked at every
-load.
+to it; in place of `model.onnx` there may be a TensorFlow SavedModel (`saved_model.pb`, `variables/`). Two digests:
+`content_digest` covers the model files alone, so the same job twice gives the same one; `manifest_digest` is the
+SHA-256 of the canonical `manifest.json`, hence of the whole record. Both are checked at every load.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from schemas.features import Signature
 
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
+SAVED_MODEL_NAME = "saved_model.pb"
 BASELINE_NAME = "baseline.json"
 BASELINE_SAMPLE_NAME = "baseline.parquet"
 

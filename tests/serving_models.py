@@ -35,6 +35,25 @@ NUMBER = Signature(
 )
 """Regression: the sum of two numbers."""
 
+EVERY = Signature(
+    inputs=(
+        Feature(name="x", dtype=DType.FLOAT32, shape=(4,)),
+        Feature(name="flag", dtype=DType.BOOL),
+        Feature(name="code", dtype=DType.INT64),
+        Feature(name="level", dtype=DType.FLOAT64),
+        Feature(name="small", dtype=DType.UINT8),
+        Feature(name="word", dtype=DType.STRING),
+        Feature(name="amount", dtype=DType.FLOAT32, nullable=True),
+    ),
+    outputs=(
+        Output(name="probabilities", dtype=DType.FLOAT32, shape=(3,), role=OutputRole.PROBABILITIES),
+        Output(name="total", dtype=DType.FLOAT64, shape=(1,)),
+        Output(name="echo", dtype=DType.STRING, shape=(1,)),
+    ),
+    classes=CLASSES,
+)
+"""Every kind of feature and output; `code` is an index below four, and any other fails."""
+
 
 def vector_model(path: Path, scale: float = 1.0) -> Path:
     """softmax(x W), where W copies the first three of four features times `scale`."""
@@ -74,6 +93,66 @@ def table_model(path: Path) -> Path:
         helper.make_tensor_value_info("src-bytes", TensorProto.FLOAT, [None, 1]),
     ]
     return _write(path, nodes, inputs, [_probabilities()], [zero])
+
+
+def every_model(path: Path) -> Path:
+    """See `EVERY`; its further output `sum` is over the batch, and has one row whatever the batch has."""
+    constants = [
+        numpy_helper.from_array(np.eye(4, 3, dtype=np.float32), "W"),
+        numpy_helper.from_array(np.arange(4, dtype=np.float32), "steps"),
+        numpy_helper.from_array(np.zeros((1, 1), dtype=np.float32), "zero"),
+        numpy_helper.from_array(np.array([0], dtype=np.int64), "first"),
+        numpy_helper.from_array(np.array([-1, 1], dtype=np.int64), "column"),
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "W"], ["z"]),
+        helper.make_node("Softmax", ["z"], ["probabilities"], axis=1),
+        helper.make_node(
+            "LabelEncoder",
+            ["word"],
+            ["word_number"],
+            domain="ai.onnx.ml",
+            keys_strings=["http", "smtp"],
+            values_floats=[1.0, 2.0],
+            default_float=0.0,
+        ),
+        helper.make_node("Gather", ["steps", "code"], ["step"]),
+        helper.make_node("IsNaN", ["amount"], ["absent"]),
+        helper.make_node("Where", ["absent", "zero", "amount"], ["filled"]),
+        helper.make_node("Cast", ["small"], ["small_float"], to=TensorProto.FLOAT),
+        helper.make_node("Sum", ["step", "filled", "word_number", "small_float"], ["added"]),
+        helper.make_node("Cast", ["added"], ["added_double"], to=TensorProto.DOUBLE),
+        helper.make_node("Cast", ["flag"], ["flag_double"], to=TensorProto.DOUBLE),
+        helper.make_node("Reshape", ["flag_double", "column"], ["flag_column"]),
+        helper.make_node("Sum", ["level", "added_double", "flag_column"], ["total"]),
+        helper.make_node("Identity", ["word"], ["echo"]),
+        helper.make_node("ReduceSum", ["x", "first"], ["sum"], keepdims=1),
+    ]
+    kinds = {
+        "code": TensorProto.INT64,
+        "level": TensorProto.DOUBLE,
+        "small": TensorProto.UINT8,
+        "word": TensorProto.STRING,
+        "amount": TensorProto.FLOAT,
+    }
+    inputs = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 4]),
+        helper.make_tensor_value_info("flag", TensorProto.BOOL, [None]),
+        *(helper.make_tensor_value_info(name, kind, [None, 1]) for name, kind in kinds.items()),
+    ]
+    outputs = [
+        _probabilities(),
+        helper.make_tensor_value_info("total", TensorProto.DOUBLE, [None, 1]),
+        helper.make_tensor_value_info("echo", TensorProto.STRING, [None, 1]),
+        helper.make_tensor_value_info("sum", TensorProto.FLOAT, [1, 4]),
+    ]
+    return _write(path, nodes, inputs, outputs, constants)
+
+
+def fixed_model(path: Path) -> Path:
+    """`y` is `x`, of a batch of one."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy"]
+    return _write(path, [helper.make_node("Identity", ["x"], ["y"])], values[:1], values[1:], [])
 
 
 def number_model(path: Path) -> Path:

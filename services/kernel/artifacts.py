@@ -94,7 +94,7 @@ def build_manifest(
     """
     files = []
     for name, path in list_files(directory):
-        check_content(path)
+        check_content(path, name)
         files.append(
             ManifestFile(path=name, size=path.stat().st_size, sha256=file_sha256(path), is_model=name in model_files)
         )

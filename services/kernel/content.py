@@ -8,6 +8,7 @@ is two things at once: a pickle runs code when it is read.
 import codecs
 import io
 import pickletools
+import re
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -44,6 +45,17 @@ _WRAPPERS = {
     b"\x89HDF\r\n\x1a\n": "HDF5",
 }
 
+_SAVED_MODEL_FILES = {
+    "saved_model.pb": re.compile(rb"\x08\x01\x12"),  # schema version 1, then a MetaGraphDef
+    "fingerprint.pb": re.compile(rb"\x08"),
+    "variables/variables.index": re.compile(rb""),
+}
+"""The files of a TensorFlow SavedModel by their names in a version, and how they begin."""
+_SHARD = re.compile(r"variables/variables\.data-\d{5}-of-\d{5}")
+"""Numbers as they lie: any bytes. Nothing loads them but TensorFlow, by the index; the registry's inspection counts
+them."""
+_TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
+
 _CODE_OPCODES = {"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE", "BUILD"}
 
 
@@ -75,6 +87,8 @@ def check_content(path: Path, name: str | None = None) -> None:
 
 
 def _check(file: BinaryIO, name: str, size: int) -> None:
+    if _SHARD.fullmatch(name):
+        return
     suffix = Path(name).suffix.lower()
     is_text = suffix in (".txt", ".md")
     if is_text and size > MAX_TEXT_BYTES:
@@ -93,7 +107,11 @@ def _check(file: BinaryIO, name: str, size: int) -> None:
         wrapper = "zip"
     if wrapper and not (suffix == ".keras" and wrapper == "zip"):
         raise UnsupportedMedia(f"{name} is a {wrapper} file, which may hide anything: send the plain files")
-    if suffix == ".onnx":
+    if name in _SAVED_MODEL_FILES:
+        fits = _SAVED_MODEL_FILES[name].match(head) is not None
+        if name.endswith(".index"):
+            fits = tail.endswith(_TABLE_MAGIC)
+    elif suffix == ".onnx":
         fits = head[:1] == b"\x08"  # ModelProto.ir_version comes first
     elif suffix == ".parquet":
         footer_bytes = int.from_bytes(tail[-8:-4], "little")
@@ -108,7 +126,8 @@ def _check(file: BinaryIO, name: str, size: int) -> None:
         fits = _is_text(file)
     else:
         raise UnsupportedMedia(
-            f"{name}: a version holds .onnx, .json, .parquet, .keras, .txt and .md files, nothing else"
+            f"{name}: a version holds .onnx, .json, .parquet, .keras, .txt and .md files, or a TensorFlow SavedModel, "
+            "nothing else"
         )
     if not fits:
         raise UnsupportedMedia(f"{name} does not hold what its name says")

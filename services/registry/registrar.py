@@ -122,7 +122,7 @@ class Registrar:
         if MODEL_NAME not in {file.path for file in manifest.files if file.is_model}:
             raise InvalidInput(f"{message.artifact} has no {MODEL_NAME} among its model files")
         for file in manifest.files:
-            check_content(directory / file.path)
+            check_content(directory / file.path, file.path)
         return directory, manifest
 
 

@@ -111,7 +111,7 @@ async def forward(request: Request) -> Response:
 
 
 def _shown(config: ServerConfig) -> dict[str, Any]:
-    return {**config.model_dump(mode="json"), "not_built": config.not_built()}
+    return {**config.model_dump(mode="json"), "not_built": config.not_built(), "notes": config.notes()}
 
 
 def _pool(request: Request) -> Pool:

@@ -4,11 +4,12 @@ A request never waits for company: what has queued within one turn of the event 
 runs as one batch. Where it runs follows from measured times. A batch that is expected to take less than
 `BLOCKING_SECONDS` runs on the event loop's own thread, since handing a 10 us call to a thread costs more than the call;
 a longer one runs in a thread (ONNX Runtime releases the GIL) while the next batch queues. The expectation is a smoothed
-time per power-of-two size of batch; a size never seen is extrapolated from the nearest smaller one.
+time per power-of-two size of batch; a size never seen is extrapolated from the nearest smaller one. A runtime that
+waits for another process has a thread of its own, so that one that hangs takes none from the others.
 
-No request can harm another: rows are validated before they get here, rows with NaN, infinities or values that the
-input contract refuses are taken out before the run, and a batch that raises is run again one request at a time.
-Whatever goes wrong, a defect included, everyone who waits gets an answer and the next batch runs.
+No request can harm another: rows are validated before they get here, rows with NaN or infinities are taken out before
+the run, and a batch that raises is run again one request at a time. Whatever goes wrong, a defect included, everyone
+who waits gets an answer and the next batch runs.
 """
 
 import asyncio
@@ -16,16 +17,15 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from services.kernel.errors import Failed, Overloaded, TooLarge, TrimtabError
+from services.kernel.errors import Failed, InvalidInput, Overloaded, TooLarge, TrimtabError, Unavailable
 from services.kernel.telemetry import get_logger
-from services.serving.clauses import Clauses
 from services.serving.columns import Columns, Layout, Row
-from services.serving.contract import Contract
 from services.serving.runtime import Array, Runtime
 
 log = get_logger(__name__)
@@ -88,9 +88,9 @@ class Batcher:
     ) -> None:
         self._runtime = runtime
         self._layout = layout
-        self.contract = Contract(layout, Clauses())
         self._finisher = finisher
-        self._executor = executor
+        self._waits = runtime.executor is not None
+        self._executor = runtime.executor or executor
         self._limits = limits
         self._batch_rows = min(limits.batch_rows, runtime.max_rows or limits.batch_rows)
         self._queue: deque[Pending] = deque()
@@ -163,7 +163,7 @@ class Batcher:
     def _begin(self, taken: list[Pending]) -> None:
         columns, batch = self._assemble(taken)
         if batch:
-            if self.expected_seconds(columns.rows) <= BLOCKING_SECONDS:
+            if not self._waits and self.expected_seconds(columns.rows) <= BLOCKING_SECONDS:
                 self._run_here(batch, columns)
             else:
                 self._running = asyncio.get_running_loop().create_task(self._run_in_thread(batch, columns))
@@ -189,7 +189,7 @@ class Batcher:
 
     def _assemble(self, batch: list[Pending]) -> tuple[Columns, list[Pending]]:
         columns = self._columns(batch)
-        misfits = self.contract.broken(columns)
+        misfits = self._layout.misfits(columns)
         if misfits is None:
             return columns, batch
         kept: list[Pending] = []
@@ -201,7 +201,9 @@ class Batcher:
                 kept.append(pending)
                 continue
             own = self._layout.take(columns, rows)
-            self._finisher.fail(pending, own, self.contract.refusal(own))
+            names = ", ".join(repr(name) for name in self._layout.misfitting_features(own))
+            problem = f"feature {names} holds NaN, infinity or a number too large for its type"
+            self._finisher.fail(pending, own, InvalidInput(f"the input does not fit the model's signature: {problem}"))
         return (self._columns(kept) if kept else columns), kept
 
     def _columns(self, batch: list[Pending]) -> Columns:
@@ -217,7 +219,7 @@ class Batcher:
                 outputs = self._run_in_pieces(columns, limit)
             else:
                 outputs = self._runtime.run(self._layout.feed(columns), columns.rows)
-        except Failed:
+        except (Failed, Unavailable):
             raise
         except Exception as error:
             raise _defect(error) from error
@@ -257,6 +259,8 @@ class Batcher:
                 outputs = await loop.run_in_executor(self._executor, self._run, columns)
             except Failed as error:
                 await self._failed_in_thread(batch, columns, error)
+            except Unavailable as error:
+                self._lost(batch, columns, error)
             else:
                 self._finisher.finish(batch, columns, outputs)
         except Exception as error:  # noqa: BLE001 - as in `_turn`
@@ -264,6 +268,14 @@ class Batcher:
         finally:
             self._running = None
             self._go_on()
+
+    def _lost(self, batch: list[Pending], columns: Columns, error: Unavailable) -> None:
+        """The model's process was lost with this batch in it: sent again one by one, its rows would end the next."""
+        offset = 0
+        for pending in batch:
+            own = self._layout.take(columns, slice(offset, offset + pending.count))
+            offset += pending.count
+            self._finisher.fail(pending, own, copy(error))
 
     async def _failed_in_thread(self, batch: list[Pending], columns: Columns, error: Failed) -> None:
         if len(batch) == 1:
@@ -275,7 +287,7 @@ class Batcher:
             offset += pending.count
             try:
                 outputs = await asyncio.get_running_loop().run_in_executor(self._executor, self._run, own)
-            except Failed as its_own:
+            except (Failed, Unavailable) as its_own:
                 self._finisher.fail(pending, own, its_own)
             else:
                 self._finisher.finish([pending], own, outputs)

@@ -7,6 +7,7 @@ from pydantic import AliasChoices, Field, ValidationError
 
 from schemas.base import Name, StrictDocument
 from services.kernel.errors import Misconfigured
+from services.serving.runtime.providers import gpu_note
 from services.serving.settings import ServingSettings
 
 
@@ -26,13 +27,16 @@ class ServerConfig(StrictDocument):
     def not_built(self) -> list[str]:
         """What this document asks for and this release does not do."""
         missing = []
-        if self.enable_gpu:
-            missing.append("enableGPU: models run on the CPU in this release")
         if self.cache_ttl:
             missing.append("cacheTTL: predictions are not cached in this release")
         if self.health_check_interval:
             missing.append("healthCheckInterval: loaded models are not checked by themselves in this release")
         return missing
+
+    def notes(self) -> list[str]:
+        """What this document asks for and this machine does not have."""
+        note = gpu_note(self.enable_gpu)
+        return [] if note is None else [note]
 
 
 def read_config(settings: ServingSettings) -> ServerConfig:

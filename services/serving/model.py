@@ -9,16 +9,19 @@ import numpy as np
 
 from schemas.events import DeploymentWanted, LoadedVersion, Route
 from schemas.features import DType, Feature, Signature
+from schemas.serving_options import ServingOptions
 
 
 @dataclass(frozen=True)
 class VersionRef:
-    """One version by everything that makes it what it is."""
+    """One version by everything that makes it what it is: with other threads it is loaded anew."""
 
     model_id: str
     version: str
     artifact: str
     manifest_digest: str
+    intra_op_threads: int | None = None
+    memory_arena: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -46,22 +49,29 @@ class Resident:
     pinned: bool = False
 
 
-def ref_of(model_id: str, route: Route) -> VersionRef:
-    """The version that `route` leads to."""
-    return VersionRef(model_id, route.version, route.artifact, route.manifest_digest)
+def ref_of(model_id: str, route: Route, options: ServingOptions) -> VersionRef:
+    """The version that `route` leads to, run as the deployment's `options` have it."""
+    return VersionRef(
+        model_id,
+        route.version,
+        route.artifact,
+        route.manifest_digest,
+        options.intra_op_threads,
+        options.memory_arena,
+    )
 
 
 def refs_of(wanted: DeploymentWanted) -> list[VersionRef]:
     """Every version that `wanted` needs in memory, each once."""
     routes = [*wanted.routes, *(route for route in (wanted.shadow, wanted.fallback) if route is not None)]
-    return list(dict.fromkeys(ref_of(wanted.model_id, route) for route in routes))
+    return list(dict.fromkeys(ref_of(wanted.model_id, route, wanted.options) for route in routes))
 
 
 def servable(wanted: DeploymentWanted, loaded: Collection[VersionRef]) -> DeploymentWanted | None:
     """`wanted` without the routes whose versions are not loaded; None when no route with traffic is left."""
 
     def there(route: Route | None) -> bool:
-        return route is not None and ref_of(wanted.model_id, route) in loaded
+        return route is not None and ref_of(wanted.model_id, route, wanted.options) in loaded
 
     routes = tuple(route for route in wanted.routes if there(route))
     if not any(route.weight > 0 for route in routes):

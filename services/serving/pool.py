@@ -85,6 +85,7 @@ class Pool:
         """Have `config` in force, from now on."""
         self._config = config
         self._residents.warmup = config.warmup_on_load
+        self._residents.enable_gpu = config.enable_gpu
         self._room.limit_models = config.max_models_in_memory
         self._room.limit_bytes = config.max_model_bytes or self._settings.serving_max_model_bytes
         self._room.preloaded = frozenset(config.preload_models)

@@ -19,7 +19,8 @@ from services.serving.model import VersionRef, VersionState
 from services.serving.nursery import Nursery
 from services.serving.predlog import LogBudget, ModelLog, Syncer
 from services.serving.redaction import Tokens
-from services.serving.runtime.onnx import OnnxOptions
+from services.serving.runtime.memory import give_back
+from services.serving.runtime.opening import runtime_options
 from services.serving.served import ServedVersion
 from services.serving.settings import ServingSettings
 from services.serving.shipper import Shipper
@@ -39,6 +40,7 @@ class Residents:
         self, settings: ServingSettings, store: ArtifactStore, budget: LogBudget, shipper: Shipper, nursery: Nursery
     ) -> None:
         self.warmup = settings.serving_warmup
+        self.enable_gpu = False
         self.on_idle: Callable[[], None] = _nobody_listens
         """Called when there may be something to unload: a version came, or its last holder let go."""
         self._settings = settings
@@ -71,8 +73,7 @@ class Residents:
         return list(self._there.values())
 
     def obey(self, model_id: str, options: ServingOptions) -> None:
-        """How the model is served from now on: its log at once; the input contract when the routes come
-        into force; the rest with the next version that is loaded."""
+        """How the model is served from now on: its log at once, the rest with the next version that is loaded."""
         self._options[model_id] = options
         if model_id in self._logs:
             self._logs[model_id].obey(options.log)
@@ -115,7 +116,7 @@ class Residents:
     async def _load(self, ref: VersionRef, urgency: Urgency) -> ServedVersion:
         self._states.setdefault(ref, VersionState("loading", datetime.now(UTC)))
         settings = self._settings
-        options = OnnxOptions(settings.serving_intra_op_threads, settings.serving_memory_arena)
+        options = runtime_options(settings, ref, enable_gpu=self.enable_gpu)
         try:
             async with self._turns.turn(urgency):
                 loaded = await asyncio.get_running_loop().run_in_executor(
@@ -128,7 +129,7 @@ class Residents:
             raise
         served = self._served(ref, loaded)
         self._there[ref] = served
-        self._states[ref] = VersionState("ready", datetime.now(UTC))
+        self._states[ref] = VersionState("ready", datetime.now(UTC), f"runs on {loaded.runtime.provider}")
         log.info("version_loaded", model_id=ref.model_id, version=ref.version, memory_bytes=loaded.memory_bytes)
         return served
 
@@ -146,7 +147,7 @@ class Residents:
             self._log_of(ref.model_id),
             self._running,
             limits=BatchLimits(settings.serving_batch_rows, settings.serving_queue_rows, settings.serving_request_rows),
-            clauses=settings.clauses,
+            policy=settings.serving_input_policy,
             syncer=self._syncer,
         )
         served.memory_bytes = loaded.memory_bytes
@@ -185,6 +186,7 @@ class Residents:
             served.begin_close()
             await loop.run_in_executor(self._loading, served.close)
             log.info("version_unloaded", model_id=served.model_id, version=served.version)
+        await loop.run_in_executor(self._loading, give_back)
 
 
 def _nobody_listens() -> None:

@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from services.kernel.settings import Settings
-from services.serving.clauses import Clauses
 
 
 class ServingSettings(Settings):
@@ -22,12 +21,7 @@ class ServingSettings(Settings):
 
     # requests
     serving_input_policy: Literal["reject", "flag"] = "reject"
-    """Features that are unexpected, missing or of another type, unless the model's contract says it: an error, or left
-    out, filled in, converted (where that loses nothing), counted and marked in the log."""
-    serving_range_policy: Literal["reject", "flag"] = "flag"
-    """Numbers outside of their feature's range, unless the model's contract says it: an error, or marked in the log."""
-    serving_category_policy: Literal["reject", "flag"] = "flag"
-    """Texts that are none of their feature's categories, unless the model's contract says it: likewise."""
+    """Unexpected features: an error, or left out and counted."""
     serving_batch_rows: int = Field(default=1024, ge=1)
     """Most rows of one run of the runtime."""
     serving_queue_rows: int = Field(default=8192, ge=1)
@@ -46,6 +40,12 @@ class ServingSettings(Settings):
     """Let ONNX Runtime keep freed memory: faster for big activations, returned only when the model is unloaded."""
     serving_runtime_threads: int = Field(default=2, ge=1, le=256)
     """Threads for calls that would hold the event loop for more than 5 ms."""
+    serving_tensorflow_memory_bytes: int = Field(default=4 << 30, ge=1 << 30)
+    """Data of one SavedModel's process; past it the process ends and is started again. TensorFlow's own are 450 MB."""
+    serving_tensorflow_start_seconds: float = Field(default=120.0, gt=0)
+    """How long a SavedModel's process may take until it answers."""
+    serving_tensorflow_run_seconds: float = Field(default=60.0, gt=0)
+    """How long it may take for one batch before it is ended and started again."""
     serving_warmup: bool = True
     """Run a sample row through a version before it answers."""
 
@@ -81,12 +81,6 @@ class ServingSettings(Settings):
     def replica(self) -> str:
         """This replica's name."""
         return self.serving_replica or f"{socket.gethostname()}-{self.serving_port}"[:128]
-
-    @property
-    def clauses(self) -> Clauses:
-        """The clauses of the input contract for models that say nothing of their own."""
-        kinds = self.serving_input_policy
-        return Clauses(kinds, kinds, kinds, self.serving_range_policy, self.serving_category_policy)
 
     @property
     def log_dir(self) -> Path:

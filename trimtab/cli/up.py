@@ -153,7 +153,9 @@ def _say_applied(applied: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"event": "config", **applied}), flush=True)
         return
-    given = ", ".join(f"{name} {value}" for name, value in applied.items() if name != "not_built")
+    given = ", ".join(f"{name} {value}" for name, value in applied.items() if name not in ("not_built", "notes"))
     print(f"  server configuration applied: {given}", flush=True)
     for missing in applied["not_built"]:
         print(f"  not built: {missing}", flush=True)
+    for note in applied.get("notes", ()):
+        print(f"  note: {note}", flush=True)

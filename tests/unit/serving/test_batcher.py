@@ -4,12 +4,12 @@ import asyncio
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from services.kernel.errors import Failed, InvalidInput, Overloaded, TooLarge, TrimtabError
+from services.kernel.errors import Failed, InvalidInput, Overloaded, TooLarge, TrimtabError, Unavailable
 from services.serving.batcher import BLOCKING_SECONDS, Batcher, BatchLimits, Pending
 from services.serving.columns import Columns, Layout
 from services.serving.runtime import Array, RuntimeFailed
@@ -17,7 +17,14 @@ from tests.serving_models import VECTOR
 
 
 class Doubling:
-    """A runtime that doubles its input, notes its batches, fails on 13, has a defect at 17 and may be held up."""
+    """A runtime that doubles its input, notes its batches, fails on 13, has a defect at 17 and may be held up.
+
+    One with an `executor` is lost at 23.
+    """
+
+    executor: Executor | None = None
+    provider = "none"
+    outside_bytes = 0
 
     def __init__(self, max_rows: int | None = None) -> None:
         self.max_rows = max_rows
@@ -34,6 +41,8 @@ class Doubling:
             raise RuntimeFailed("the model does not like 13")
         if (feed["x"] == 17).any():
             raise KeyError("17")
+        if (feed["x"] == 23).any():
+            raise Unavailable("the model's process was ended by SIGKILL")
         return [feed["x"] * 2]
 
     def close(self) -> None:
@@ -123,6 +132,28 @@ async def test_a_defect_is_answered_logged_and_outlived(
     assert {str(error) for error in errors} == {"'17'", "'19'"}
     assert float((await ask(batcher, 3))[0, 0]) == 6.0
     await asyncio.wait_for(batcher.drained(), 10)
+
+
+async def test_a_runtime_that_waits_has_a_thread_of_its_own(executor: ThreadPoolExecutor) -> None:
+    runtime = Doubling()
+    with ThreadPoolExecutor(1) as own:
+        runtime.executor = own
+        batcher = made(runtime, executor)
+        await ask(batcher, 1)
+        assert own.submit(threading.get_ident).result() == runtime.threads[0]
+    assert threading.get_ident() not in runtime.threads
+
+
+async def test_a_batch_that_its_process_was_lost_with_is_not_sent_again(executor: ThreadPoolExecutor) -> None:
+    runtime = Doubling()
+    with ThreadPoolExecutor(1) as own:
+        runtime.executor = own
+        batcher = made(runtime, executor)
+        lost = await asyncio.gather(*(ask(batcher, value) for value in (1, 23, 2)), return_exceptions=True)
+        assert [type(error) for error in lost] == [Unavailable] * 3
+        assert len({id(error) for error in lost}) == 3
+        assert runtime.batches == [3]
+        assert float((await ask(batcher, 4))[0, 0]) == 8.0
 
 
 async def test_a_row_with_nan_is_taken_out_before_the_run(executor: ThreadPoolExecutor) -> None:

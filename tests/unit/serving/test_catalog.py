@@ -19,6 +19,9 @@ class Failing:
     """A model that raises."""
 
     max_rows: int | None = None
+    executor = None
+    provider = "none"
+    outside_bytes = 0
 
     def run(self, feed: Mapping[str, Array], rows: int) -> list[Array]:
         raise RuntimeFailed("the model raised: out of luck")
