@@ -7,9 +7,9 @@ a longer one runs in a thread (ONNX Runtime releases the GIL) while the next bat
 time per power-of-two size of batch; a size never seen is extrapolated from the nearest smaller one. A runtime that
 waits for another process has a thread of its own, so that one that hangs takes none from the others.
 
-No request can harm another: rows are validated before they get here, rows with NaN or infinities are taken out before
-the run, and a batch that raises is run again one request at a time. Whatever goes wrong, a defect included, everyone
-who waits gets an answer and the next batch runs.
+No request can harm another: rows are validated before they get here, rows with NaN, infinities or values that the
+input contract refuses are taken out before the run, and a batch that raises is run again one request at a time.
+Whatever goes wrong, a defect included, everyone who waits gets an answer and the next batch runs.
 """
 
 import asyncio
@@ -23,9 +23,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from services.kernel.errors import Failed, InvalidInput, Overloaded, TooLarge, TrimtabError, Unavailable
+from services.kernel.errors import Failed, Overloaded, TooLarge, TrimtabError, Unavailable
 from services.kernel.telemetry import get_logger
+from services.serving.clauses import Clauses
 from services.serving.columns import Columns, Layout, Row
+from services.serving.contract import Contract
 from services.serving.runtime import Array, Runtime
 
 log = get_logger(__name__)
@@ -88,6 +90,7 @@ class Batcher:
     ) -> None:
         self._runtime = runtime
         self._layout = layout
+        self.contract = Contract(layout, Clauses())
         self._finisher = finisher
         self._waits = runtime.executor is not None
         self._executor = runtime.executor or executor
@@ -189,7 +192,7 @@ class Batcher:
 
     def _assemble(self, batch: list[Pending]) -> tuple[Columns, list[Pending]]:
         columns = self._columns(batch)
-        misfits = self._layout.misfits(columns)
+        misfits = self.contract.broken(columns)
         if misfits is None:
             return columns, batch
         kept: list[Pending] = []
@@ -201,9 +204,7 @@ class Batcher:
                 kept.append(pending)
                 continue
             own = self._layout.take(columns, rows)
-            names = ", ".join(repr(name) for name in self._layout.misfitting_features(own))
-            problem = f"feature {names} holds NaN, infinity or a number too large for its type"
-            self._finisher.fail(pending, own, InvalidInput(f"the input does not fit the model's signature: {problem}"))
+            self._finisher.fail(pending, own, self.contract.refusal(own))
         return (self._columns(kept) if kept else columns), kept
 
     def _columns(self, batch: list[Pending]) -> Columns:

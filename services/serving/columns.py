@@ -159,6 +159,14 @@ class Layout:
             if np.isinf(values).any() or (np.isnan(values).any() and not feature.nullable)
         ]
 
+    def scalars(self, columns: Columns) -> Iterable[tuple[str, Array]]:
+        """(name, values `[rows]`) of every feature that is no tensor."""
+        if columns.packed is not None:
+            yield from zip((feature.name for feature in self.packed_features), columns.packed, strict=True)
+        for feature, values in zip(self.other_features, columns.others, strict=True):
+            if feature.shape == ():
+                yield feature.name, values
+
     def _floats(self, columns: Columns) -> Iterable[tuple[Feature, Array]]:
         if columns.packed is not None:
             yield from zip(self.packed_features, columns.packed, strict=True)

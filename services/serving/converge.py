@@ -118,6 +118,8 @@ class Converger:
     def _install(self, wanted: DeploymentWanted) -> None:
         """Swap the routes of one model, in one turn of the event loop."""
         versions = {ref.version: there for ref in refs_of(wanted) if (there := self._residents.get(ref)) is not None}
+        for served in versions.values():
+            served.keep(wanted.options.inputs)
         self._catalog.models[wanted.model_id] = Deployed(RoutePlan(wanted), versions)
         self._catalog.loading.pop(wanted.model_id, None)
         log.info(

@@ -2,34 +2,29 @@
 
 Two readers, one result. The fast one is a msgspec decoder generated from the signature; it accepts what is exactly
 right. Whatever it refuses is read again by the slow one, which finds every problem and knows the rule for missing
-values (`schemas.features`), integers written as `3.0`, and NaN, which is not JSON but which some clients send.
+values (`schemas.features`), integers written as `3.0`, and NaN, which is not JSON but which some clients send; and the
+clauses of the input contract, by which a request is mended and marked instead of refused.
 """
 
 import json
 import math
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 
 from schemas.features import DType, Feature, Signature
 from services.kernel.errors import InvalidInput, Undecodable
-from services.serving.columns import Row, numpy_dtype
+from services.serving.clauses import Clauses
+from services.serving.columns import FlaggedRow, Row
+from services.serving.flags import Clause, flag, joined
 from services.serving.runtime import Array
-
-Policy = Literal["reject", "flag"]
-"""What an unexpected feature is: `reject` an error, `flag` left out. Both ways it is counted as schema skew. A feature
-that is missing without being nullable, or of a wrong type, is always an error."""
+from services.serving.values import INTEGER_RANGE, Misfit, fit, mended, missing, tensor_of
 
 DEFAULT_STRING_BYTES = 64 << 10
 """Longest text of a string feature, where the settings say nothing else."""
 
 _MOST_PROBLEMS = 10
-_INTEGER_RANGE = {
-    dtype: (int(np.iinfo(dtype.value).min), int(np.iinfo(dtype.value).max)) for dtype in DType if "int" in dtype.value
-}
-_FLOAT_MAX = {dtype: float(np.finfo(dtype.value).max) for dtype in DType if dtype.is_float}
 
 
 class Malformed(Undecodable):
@@ -38,27 +33,26 @@ class Malformed(Undecodable):
     code = "malformed"
 
 
-class _Misfit(ValueError):
-    """One value does not fit its feature."""
-
-
 class RowReader:
     """Reads rows of named values for one signature.
 
-    `on_skew` is called with a feature's name for every request that has it wrong, refused or not.
+    `on_skew` is called with a feature's name for every request that has it wrong, refused or not. `clauses` may be
+    changed at any time.
     """
 
-    def __init__(self, signature: Signature, policy: Policy, on_skew: Callable[[str], None]) -> None:
+    def __init__(self, signature: Signature, clauses: Clauses, on_skew: Callable[[str], None]) -> None:
         self._features = signature.inputs
         self._names = frozenset(feature.name for feature in signature.inputs)
         self.texts = tuple((i, f) for i, f in enumerate(signature.inputs) if f.dtype is DType.STRING)
         """The string features, with their places in a row."""
-        self._policy = policy
+        self.clauses = clauses
         self._on_skew = on_skew
-        self._needs_care = not signature.is_tabular or any(
-            feature.dtype is DType.UINT64 or (feature.nullable and not _null_is_nan(feature))
-            for feature in signature.inputs
-        )
+        self._careful = [
+            (i, feature)
+            for i, feature in enumerate(signature.inputs)
+            if feature.shape != () or feature.dtype is DType.UINT64 or (feature.nullable and not _null_is_nan(feature))
+        ]
+        """The features, with their places, of which the fast decoder can't say all in types."""
         fields: list[tuple[str, Any, Any]] = []
         for i, feature in enumerate(signature.inputs):
             kind = _fast_type(feature)
@@ -82,51 +76,100 @@ class RowReader:
             row: Row = msgspec.structs.astuple(self._decode(raw))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self.read_value(load_leniently(bytes(raw)))
-        if not self._needs_care:
+        if not self._careful:
             return row
         return self._finish(row)
 
     def _finish(self, row: Row) -> Row:
         """What the fast decoder can't say in types. NaN is its word for an absent float, since JSON has none."""
         problems: list[tuple[str, str]] = []
-        values: list[object] = []
-        for feature, value in zip(self._features, row, strict=True):
+        values = [math.nan if value is None else value for value in row] if None in row else list(row)
+        flags: list[str] = []
+        for place, feature in self._careful:
+            value = row[place]
             try:
-                values.append(_missing(feature) if value is None or value != value else _fit(feature, value))
-            except _Misfit as misfit:
+                absent = value is None or value != value
+                values[place] = missing(feature) if absent else self._fitting(feature, value, flags)
+            except Misfit as misfit:
                 problems.append((feature.name, str(misfit)))
         if problems:
             raise self._refusal(problems)
-        return tuple(values)
+        return FlaggedRow.of(values, joined(flags)) if flags else tuple(values)
 
     def read_value(self, document: object) -> Row:
         """The row in a parsed JSON object. Raises `InvalidInput` naming every feature that is wrong."""
         if not isinstance(document, dict):
             raise InvalidInput("input must be an object that maps feature names to values")
         problems: list[tuple[str, str]] = []
+        flags: list[str] = []
         for name in document:
             if name not in self._names:
-                if self._policy == "flag":
-                    self._on_skew(name)
-                else:
+                if self.clauses.unexpected == "reject":
                     problems.append((name, "is not a feature of this model"))
+                else:
+                    flags.append(self._mark(name, "unexpected"))
         values: list[object] = []
         for feature in self._features:
             try:
-                values.append(self._value(feature, document))
-            except _Misfit as misfit:
+                values.append(self._value(feature, document, flags))
+            except Misfit as misfit:
                 problems.append((feature.name, str(misfit)))
         if problems:
             raise self._refusal(problems)
-        return tuple(values)
+        return FlaggedRow.of(values, joined(flags)) if flags else tuple(values)
 
-    def _value(self, feature: Feature, document: dict[str, object]) -> object:
+    def _mark(self, name: str, clause: Clause) -> str:
+        self._on_skew(name)
+        return flag(name, clause)
+
+    def _value(self, feature: Feature, document: dict[str, object], flags: list[str]) -> object:
         value = document.get(feature.name)
         if value is not None:
-            return _fit(feature, value)
+            return self._fitting(feature, value, flags)
         if feature.nullable:
-            return _missing(feature)
-        raise _Misfit("is null, but this feature may not be missing" if feature.name in document else "is missing")
+            return missing(feature)
+        problem = "is null, but this feature may not be missing" if feature.name in document else "is missing"
+        if self.clauses.missing == "reject":
+            raise Misfit(problem)
+        if feature.filler is None:
+            raise Misfit(f"{problem}, and the signature has no filler that could stand for it")
+        flags.append(self._mark(feature.name, "missing"))
+        return missing(feature)
+
+    def _fitting(self, feature: Feature, value: object, flags: list[str]) -> object:
+        if self.clauses.type == "reject":
+            return fit(feature, value)
+        try:
+            return fit(feature, value)
+        except Misfit:
+            fitted = fit(feature, value, mended)
+        flags.append(self._mark(feature.name, "type"))
+        return fitted
+
+    # one tensor of protocol V2 a feature: the same clauses, for all rows of a request at once
+
+    def left_out(self, name: str) -> str:
+        """The flag of an input that the model does not have. Raises `InvalidInput`."""
+        if self.clauses.unexpected == "reject":
+            known = ", ".join(feature.name for feature in self._features)
+            raise InvalidInput(f"input {name[:100]!r} is none of this model's: {known[:500]}")
+        return self._mark(name, "unexpected")
+
+    def stand_in(self, feature: Feature) -> str | None:
+        """The flag of an input that a request lacks and that is filled in; None where it may be missing. Raises
+        `InvalidInput`."""
+        if feature.nullable:
+            return None
+        problem = f"the request lacks the input {feature.name!r}"
+        if self.clauses.missing == "reject":
+            raise InvalidInput(problem)
+        if feature.filler is None:
+            raise InvalidInput(f"{problem}, and the signature has no filler that could stand for it")
+        return self._mark(feature.name, "missing")
+
+    def converted(self, feature: Feature) -> str:
+        """The flag of an input of another type that was converted."""
+        return self._mark(feature.name, "type")
 
     def _refusal(self, problems: list[tuple[str, str]]) -> InvalidInput:
         for name, _ in problems:
@@ -151,14 +194,15 @@ def load_leniently(raw: bytes) -> object:
         raise Malformed(f"the body is not JSON: {error}") from error
 
 
-def tensor(feature: Feature, values: object, rows: int | None = None) -> Array:
+def tensor(feature: Feature, values: object, rows: int | None = None, *, mend: bool = False) -> Array:
     """An array of the feature's type from nested or flat lists: `[*shape]`, or `[rows, *shape]` when `rows` is given.
 
-    Raises `InvalidInput` naming the feature.
+    `mend`: elements of another kind are converted where that loses nothing. Raises `InvalidInput` naming the feature.
     """
     try:
-        return _tensor(feature, values, feature.shape if rows is None else (rows, *feature.shape))
-    except _Misfit as misfit:
+        shape = feature.shape if rows is None else (rows, *feature.shape)
+        return tensor_of(feature, values, shape, mended if mend else None)
+    except Misfit as misfit:
         raise InvalidInput(f"input {feature.name!r} {misfit}", features={feature.name: str(misfit)}) from misfit
 
 
@@ -188,88 +232,9 @@ def _fast_type(feature: Feature) -> Any:
         return str
     if feature.dtype is DType.BOOL:
         return bool
-    low, high = _INTEGER_RANGE[feature.dtype]
+    low, high = INTEGER_RANGE[feature.dtype]
     return Annotated[int, msgspec.Meta(ge=low, le=None if feature.dtype is DType.UINT64 else high)]
 
 
 def _null_is_nan(feature: Feature) -> bool:
     return feature.shape == () and feature.dtype.is_float and feature.filler is None
-
-
-def _missing(feature: Feature) -> object:
-    if feature.shape == ():
-        return feature.missing
-    return np.full(feature.shape, feature.missing, dtype=numpy_dtype(feature.dtype))
-
-
-def _fit(feature: Feature, value: object) -> object:
-    if feature.shape != ():
-        return value if isinstance(value, np.ndarray) else _tensor(feature, value, feature.shape)
-    return _scalar(feature.dtype, value)
-
-
-def _scalar(dtype: DType, value: object) -> object:
-    if dtype is DType.STRING:
-        if not isinstance(value, str):
-            raise _Misfit(f"must be a string, not {_kind(value)}")
-        if not value.isprintable() and any("\ud800" <= c <= "\udfff" for c in value):
-            raise _Misfit("is not valid Unicode")
-        return value
-    if dtype is DType.BOOL:
-        if not isinstance(value, bool):
-            raise _Misfit(f"must be true or false, not {_kind(value)}")
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _Misfit(f"must be a number, not {_kind(value)}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise _Misfit(f"is {value}, which is not a number that a model takes; null stands for a missing value")
-    if dtype.is_float:
-        if abs(value) > _FLOAT_MAX[dtype]:
-            raise _Misfit(f"does not fit {dtype.value}")
-        return float(value)
-    if isinstance(value, float) and not value.is_integer():
-        raise _Misfit(f"must be an integer, not {value}")
-    low, high = _INTEGER_RANGE[dtype]
-    if not low <= value <= high:
-        raise _Misfit(f"does not fit {dtype.value}")
-    return int(value)
-
-
-def _tensor(feature: Feature, values: object, shape: tuple[int, ...]) -> Array:
-    flat: list[object] = []
-    _flatten(values, len(shape), flat)
-    size = math.prod(shape)
-    if len(flat) != size:
-        raise _Misfit(f"must hold {size} values for shape {list(shape)}, not {len(flat)}")
-    kinds = set(map(type, flat))
-    if feature.dtype in _FLOAT_MAX and kinds <= {int, float}:
-        try:
-            array = np.array(flat, dtype=np.float64)
-        except OverflowError as error:
-            raise _Misfit(f"holds a number that does not fit {feature.dtype.value}") from error
-        if (np.abs(array) <= _FLOAT_MAX[feature.dtype]).all():
-            return array.astype(feature.dtype.value).reshape(shape)
-    # NaN is the one way to write a missing element, so null is read as NaN where the feature is nullable.
-    null = feature.missing if feature.nullable else None
-    fitted = [null if v is None and null is not None else _scalar(feature.dtype, v) for v in flat]
-    return np.array(fitted, dtype=numpy_dtype(feature.dtype)).reshape(shape)
-
-
-def _flatten(values: object, depth: int, flat: list[object]) -> None:
-    if not isinstance(values, list):
-        raise _Misfit(f"must be a list, not {_kind(values)}")
-    if values and isinstance(values[0], list) and depth > 1:
-        width = len(values[0])
-        for inner in values:
-            if not isinstance(inner, list) or len(inner) != width:
-                raise _Misfit("has rows of different lengths")
-            _flatten(inner, depth - 1, flat)
-    else:
-        flat.extend(values)
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "null"
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
-    return names.get(type(value), type(value).__name__)

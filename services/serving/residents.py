@@ -73,7 +73,8 @@ class Residents:
         return list(self._there.values())
 
     def obey(self, model_id: str, options: ServingOptions) -> None:
-        """How the model is served from now on: its log at once, the rest with the next version that is loaded."""
+        """How the model is served from now on: its log at once; the input contract when the routes come
+        into force; the rest with the next version that is loaded."""
         self._options[model_id] = options
         if model_id in self._logs:
             self._logs[model_id].obey(options.log)
@@ -147,7 +148,7 @@ class Residents:
             self._log_of(ref.model_id),
             self._running,
             limits=BatchLimits(settings.serving_batch_rows, settings.serving_queue_rows, settings.serving_request_rows),
-            policy=settings.serving_input_policy,
+            clauses=settings.clauses,
             syncer=self._syncer,
         )
         served.memory_bytes = loaded.memory_bytes

@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 
 from schemas.features import Signature
 from schemas.predictions import prediction_id
+from schemas.serving_options import InputContract
 from services.kernel.errors import InvalidInput, Overloaded, TrimtabError, Unavailable
 from services.serving.batcher import Batcher, BatchLimits, Pending
 from services.serving.blocks import RowFormat
+from services.serving.clauses import Clauses
 from services.serving.columns import Columns, Layout, Row
-from services.serving.inputs import Policy, RowReader
+from services.serving.inputs import RowReader
 from services.serving.measures import Measures
 from services.serving.outputs import Meaning, OutputReader
 from services.serving.predlog import ModelLog, Syncer
+from services.serving.router import SHADOW
 from services.serving.runtime import Array, Runtime, RuntimeFailed
 from services.serving.sampling import Drawn, draw
 
@@ -116,7 +119,7 @@ class ServedVersion:
         executor: Executor,
         *,
         limits: BatchLimits | None = None,
-        policy: Policy = "reject",
+        clauses: Clauses | None = None,
         syncer: Syncer | None = None,
     ) -> None:
         self.model_id = model_id
@@ -126,7 +129,8 @@ class ServedVersion:
         self.output_names = [output.name for output in signature.outputs]
         self.layout = Layout(signature)
         self.outputs = OutputReader(signature)
-        self.reader = RowReader(signature, policy, model_log.skew.count)
+        self._clauses = clauses or Clauses()
+        self.reader = RowReader(signature, self._clauses, model_log.skew.count)
         self.measures = Measures(model_id, version)
         self.memory_bytes: int | None = None
         self._log = model_log
@@ -139,6 +143,11 @@ class ServedVersion:
         """Called when the last holder lets go."""
         self._syncer = syncer
         self.batcher = Batcher(runtime, self.layout, self, executor, limits or BatchLimits())
+        self.keep(InputContract())
+
+    def keep(self, contract: InputContract) -> None:
+        """Hold requests to `contract` from now on; where it says nothing, to the server's own clauses."""
+        self.reader.clauses = self.batcher.contract.clauses = self._clauses.under(contract)
 
     def ask(
         self, count: int, rows: Sequence[Row] | None, columns: Columns | None, route: str, started: float
@@ -165,6 +174,7 @@ class ServedVersion:
                 self.fail(pending, own, RuntimeFailed(error.detail))
             return
         latencies_us = _latencies(batch, columns.rows)
+        columns = self.batcher.contract.flagged(columns)
         try:
             if self._log.sample < 1:
                 drawn = self._append_sample(batch, columns, meaning, latencies_us)
@@ -185,9 +195,10 @@ class ServedVersion:
         """See `batcher.Finisher`: the model's failures are logged with their inputs, the caller's are counted."""
         self.measures.failed(error.code)
         if isinstance(error, InvalidInput):
-            for name in self.layout.misfitting_features(columns):
+            for name in error.facts.get("features", ()) if pending.route != SHADOW else ():
                 self._log.skew.count(name)
         else:
+            columns = self.batcher.contract.flagged(columns)
             try:
                 self._append([pending], columns, None, _latencies([pending], columns.rows), error.code)
             except Overloaded as full:

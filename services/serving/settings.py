@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 
 from services.kernel.settings import Settings
+from services.serving.clauses import Clauses
 
 
 class ServingSettings(Settings):
@@ -21,7 +22,12 @@ class ServingSettings(Settings):
 
     # requests
     serving_input_policy: Literal["reject", "flag"] = "reject"
-    """Unexpected features: an error, or left out and counted."""
+    """Features that are unexpected, missing or of another type, unless the model's contract says it: an error, or left
+    out, filled in, converted (where that loses nothing), counted and marked in the log."""
+    serving_range_policy: Literal["reject", "flag"] = "flag"
+    """Numbers outside of their feature's range, unless the model's contract says it: an error, or marked in the log."""
+    serving_category_policy: Literal["reject", "flag"] = "flag"
+    """Texts that are none of their feature's categories, unless the model's contract says it: likewise."""
     serving_batch_rows: int = Field(default=1024, ge=1)
     """Most rows of one run of the runtime."""
     serving_queue_rows: int = Field(default=8192, ge=1)
@@ -81,6 +87,12 @@ class ServingSettings(Settings):
     def replica(self) -> str:
         """This replica's name."""
         return self.serving_replica or f"{socket.gethostname()}-{self.serving_port}"[:128]
+
+    @property
+    def clauses(self) -> Clauses:
+        """The clauses of the input contract for models that say nothing of their own."""
+        kinds = self.serving_input_policy
+        return Clauses(kinds, kinds, kinds, self.serving_range_policy, self.serving_category_policy)
 
     @property
     def log_dir(self) -> Path:

@@ -34,13 +34,14 @@ def expected(feature: Feature) -> tuple[str, list[int]]:
     return feature.dtype.v2, list(feature.shape or (1,))
 
 
-def checked_rows(feature: Feature, name: str, shape: list[int], datatype: str) -> int:
-    """The number of rows of an input tensor. Raises `InvalidInput` when its shape or type is not the feature's."""
+def checked_rows(feature: Feature, name: str, shape: list[int], datatype: str, *, any_type: bool = False) -> int:
+    """The number of rows of an input tensor. Raises `InvalidInput` when its shape or type is not the feature's;
+    `any_type`: when its type is none of the protocol's."""
     if shape and shape[0] > 0 and (datatype, shape[1:]) == expected(feature) and shape[0] < _MOST_ROWS:
         return shape[0]
     if datatype not in _V2_NAMES:
         raise InvalidInput(f"input {name!r}: {datatype[:50]!r} is not a datatype of the protocol")
-    if _V2_NAMES[datatype] is not feature.dtype:
+    if _V2_NAMES[datatype] is not feature.dtype and not any_type:
         raise InvalidInput(f"input {name!r} is {datatype}; this model takes {feature.dtype.v2}")
     if not shape or shape[0] < 1 or math.prod(shape) > MAX_ELEMENTS:
         raise InvalidInput(f"input {name!r}: the shape {shape[:8]} is empty, negative or too large")
@@ -50,8 +51,11 @@ def checked_rows(feature: Feature, name: str, shape: list[int], datatype: str) -
     return shape[0]
 
 
-def from_json(feature: Feature, rows: int, data: object) -> Array:
-    """The array `[rows, *shape]` of a tensor's JSON data (raw JSON or parsed). Raises `InvalidInput`."""
+def from_json(feature: Feature, rows: int, data: object, *, mend: bool = False) -> Array:
+    """The array `[rows, *shape]` of a tensor's JSON data (raw JSON or parsed). Raises `InvalidInput`.
+
+    `mend`: elements of another kind are converted where that loses nothing.
+    """
     if isinstance(data, msgspec.Raw):
         code = _ARRAY_CODES.get(feature.dtype)
         if code is not None:
@@ -66,7 +70,7 @@ def from_json(feature: Feature, rows: int, data: object) -> Array:
         data = load_leniently(bytes(data))
     if feature.shape == () and isinstance(data, list) and data and isinstance(data[0], list):
         data = [value for row in data for value in (row if isinstance(row, list) else [row])]
-    return tensor(feature, data, rows)
+    return tensor(feature, data, rows, mend=mend)
 
 
 def from_binary(feature: Feature, rows: int, raw: memoryview) -> Array:
@@ -93,10 +97,34 @@ def to_binary(output: Array) -> bytes:
     return np.ascontiguousarray(output, dtype=output.dtype.newbyteorder("<")).tobytes()
 
 
+def of_datatype(feature: Feature, datatype: str) -> Feature:
+    """`feature` with the element type that the protocol calls `datatype`."""
+    return feature.model_copy(update={"dtype": _V2_NAMES[datatype], "nullable": False, "filler": None})
+
+
+def converted(feature: Feature, values: Array) -> Array:
+    """`values` of another type as `feature` takes them. Raises `InvalidInput` where that would lose something.
+
+    Among floats the value is rounded to the feature's precision, as a JSON number is.
+    """
+    kind = numpy_dtype(feature.dtype)
+    if feature.dtype is not DType.STRING and values.dtype.kind in "biuf":
+        with np.errstate(all="ignore"):
+            cast = values.astype(kind)
+            narrowed = feature.dtype.is_float and values.dtype.kind == "f"
+            if narrowed:
+                same = np.isinf(cast) == np.isinf(values)
+            else:  # the sign, since 2**63 as int64 and back is 2**63 again
+                same = (cast.astype(values.dtype) == values) & ((cast < 0) == (values < 0)) & np.isfinite(values)
+        if same.all():
+            return cast
+        problem = f"holds values of {datatype_of(values.dtype)} that {feature.dtype.v2} can't hold"
+        raise InvalidInput(f"input {feature.name!r} {problem}", features={feature.name: problem})
+    return tensor(feature, values.reshape(-1).tolist(), len(values), mend=True)
+
+
 def filled(feature: Feature, rows: int) -> Array:
-    """What stands for an input that a request leaves out. Raises `InvalidInput` unless it may be missing."""
-    if not feature.nullable:
-        raise InvalidInput(f"the request lacks the input {feature.name!r}")
+    """What stands for an input that a request leaves out."""
     return np.full((rows, *feature.shape), feature.missing, dtype=numpy_dtype(feature.dtype))
 
 

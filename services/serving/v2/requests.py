@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 
+from schemas.features import Feature
 from services.kernel.errors import InvalidInput
 from services.serving import tensors
 from services.serving.columns import Columns
+from services.serving.flags import joined
 from services.serving.inputs import Malformed, check_texts, load_leniently
 from services.serving.runtime import Array
 from services.serving.served import ServedVersion
@@ -88,42 +90,79 @@ def read(body: bytes, header_length: bytes | None) -> tuple[InferRequest, memory
 
 def columns_of(served: ServedVersion, request: InferRequest, binary: memoryview, string_bytes: int) -> Columns:
     """The rows of `request` as `served` takes them. Raises `InvalidInput`."""
-    features = served.features
+    features, reader = served.features, served.reader
     arrays: dict[str, Array] = {}
+    flags: list[str] = []
     rows = 0
     for given in request.inputs:
+        raw, binary = _binary_of(given, binary)
         feature = features.get(given.name)
         if feature is None:
-            raise InvalidInput(f"input {given.name[:100]!r} is none of this model's: {', '.join(features)[:500]}")
+            flags.append(reader.left_out(given.name))
+            continue
         if given.name in arrays:
             raise InvalidInput(f"input {given.name!r} appears twice")
-        its_rows = tensors.checked_rows(feature, given.name, given.shape, given.datatype)
+        mend = reader.clauses.type == "flag"
+        its_rows = tensors.checked_rows(feature, given.name, given.shape, given.datatype, any_type=mend)
         if rows and its_rows != rows:
             raise InvalidInput(f"input {given.name!r} has {its_rows} rows, the inputs before it {rows}")
         rows = its_rows
-        size = (given.parameters or {}).get("binary_data_size")
-        absent = given.data is None or given.data is _ABSENT
-        if (size is None) == absent:
-            raise InvalidInput(f"input {given.name!r} must have exactly one of data and binary_data_size")
-        if size is None:
-            arrays[given.name] = tensors.from_json(feature, rows, given.data)
-            continue
-        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(binary):
-            raise InvalidInput(f"input {given.name!r}: binary_data_size does not fit the body")
-        arrays[given.name] = tensors.from_binary(feature, rows, binary[:size])
-        binary = binary[size:]
+        try:
+            arrays[given.name] = _array(feature, rows, given, raw)
+        except InvalidInput:
+            if not mend:
+                raise
+            arrays[given.name] = _mended(feature, rows, given, raw)
+            flags.append(reader.converted(feature))
     if len(binary):
         raise InvalidInput(f"{len(binary)} bytes of binary data belong to no input")
     if not rows:
         raise InvalidInput("inputs is empty: send at least one tensor")
-    for _, feature in served.reader.texts:
+    for _, feature in reader.texts:
         if feature.name in arrays:
             check_texts(feature, arrays[feature.name].flat, string_bytes)
     if len(arrays) == len(features):
         ordered = [arrays[name] for name in features]
     else:
+        flags += [mark for name, f in features.items() if name not in arrays and (mark := reader.stand_in(f))]
         ordered = [arrays[n] if n in arrays else tensors.filled(feature, rows) for n, feature in features.items()]
-    return served.layout.from_arrays(ordered, rows)
+    columns = served.layout.from_arrays(ordered, rows)
+    if flags:
+        columns.flags = [joined(flags)] * rows
+    return columns
+
+
+def _binary_of(given: _Tensor | _RawTensor, binary: memoryview) -> tuple[memoryview | None, memoryview]:
+    """The tensor's part of `binary`, None when its data are JSON; and the rest. Raises `InvalidInput`."""
+    size = (given.parameters or {}).get("binary_data_size")
+    absent = given.data is None or given.data is _ABSENT
+    if (size is None) == absent:
+        raise InvalidInput(f"input {given.name[:100]!r} must have exactly one of data and binary_data_size")
+    if size is None:
+        return None, binary
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(binary):
+        raise InvalidInput(f"input {given.name[:100]!r}: binary_data_size does not fit the body")
+    return binary[:size], binary[size:]
+
+
+def _array(feature: Feature, rows: int, given: _Tensor | _RawTensor, raw: memoryview | None) -> Array:
+    if given.datatype != feature.dtype.v2:
+        raise InvalidInput(f"input {given.name!r} is {given.datatype}; this model takes {feature.dtype.v2}")
+    if raw is None:
+        return tensors.from_json(feature, rows, given.data)
+    return tensors.from_binary(feature, rows, raw)
+
+
+def _mended(feature: Feature, rows: int, given: _Tensor | _RawTensor, raw: memoryview | None) -> Array:
+    """The array of a tensor of another type, or with elements of another kind. Raises `InvalidInput`."""
+    if given.datatype == feature.dtype.v2:
+        if raw is not None:
+            return tensors.from_binary(feature, rows, raw)  # raises again: wrong bytes are of no type
+        return tensors.from_json(feature, rows, given.data, mend=True)
+    other = tensors.of_datatype(feature, given.datatype)
+    if raw is not None:
+        return tensors.converted(feature, tensors.from_binary(other, rows, raw))
+    return tensors.converted(feature, tensors.from_json(other, rows, given.data))
 
 
 def wanted_outputs(served: ServedVersion, request: InferRequest) -> list[tuple[str, bool]]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from schemas.features import DType, Feature, Output, OutputRole, Signature
 from services.kernel.errors import InvalidInput
 from services.serving.blocks import RowFormat
+from services.serving.clauses import Clauses
 from services.serving.columns import Layout
 from services.serving.inputs import RowReader
 from services.serving.outputs import Meaning
@@ -48,8 +49,8 @@ ROWS = st.fixed_dictionaries(
 )
 
 
-def reader(seen: list[str] | None = None, policy: Any = "reject") -> RowReader:
-    return RowReader(SIGNATURE, policy, (seen if seen is not None else []).append)
+def reader(seen: list[str] | None = None, clauses: Clauses | None = None) -> RowReader:
+    return RowReader(SIGNATURE, clauses or Clauses(), (seen if seen is not None else []).append)
 
 
 def expected(row: dict[str, Any], feature: Feature) -> Any:
@@ -114,5 +115,5 @@ def test_an_unexpected_feature_is_refused_or_flagged(row: dict[str, Any]) -> Non
     body = json.dumps({**row, "new": 1}).encode()
     with pytest.raises(InvalidInput, match="'new'"):
         reader(seen).read(body)
-    reader(seen, "flag").read(body)
+    reader(seen, Clauses(unexpected="flag")).read(body)
     assert seen == ["new", "new"]

@@ -13,6 +13,7 @@ from sklearn.svm import LinearSVC
 
 from schemas.predictions import INPUT
 from services.kernel.errors import InvalidInput
+from services.serving.clauses import Clauses
 from services.serving.columns import Layout
 from services.serving.inputs import RowReader
 from services.serving.outputs import Meaning, OutputReader
@@ -33,7 +34,7 @@ def served(version: Version, rows: list[bytes], folder: Path) -> Meaning:
     path = folder / "model.onnx"
     path.write_bytes(version.files["model.onnx"])
     signature = version.signature
-    reader, layout = RowReader(signature, "reject", lambda name: None), Layout(signature)
+    reader, layout = RowReader(signature, Clauses(), lambda name: None), Layout(signature)
     columns = layout.from_rows([reader.read(row) for row in rows])
     assert layout.misfits(columns) is None
     runtime = OnnxRuntime(path, signature)
