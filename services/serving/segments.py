@@ -26,6 +26,7 @@ _HEADER = struct.Struct("<8sQII")  # magic, acknowledged offset, length and CRC 
 _BLOCK = struct.Struct("<4sIII")  # marker, kind, length, CRC
 _MARKER = b"BLK1"
 _LONGEST_BLOCK = 1 << 30
+_CHUNK_BYTES = 256 << 10
 
 
 class BlockKind(IntEnum):
@@ -139,15 +140,25 @@ class Segment:
 
         Stops before a torn tail. A damaged block in the middle is left out; the sequence numbers tell the reader.
         """
+        chunk, begin = b"", offset  # many small blocks are read at once
         while offset + _BLOCK.size <= self.size:
-            marker, kind, length, crc = _BLOCK.unpack(os.pread(self._fd, _BLOCK.size, offset))
+            if offset + _BLOCK.size > begin + len(chunk):
+                chunk, begin = self._read(offset, _CHUNK_BYTES), offset
+                if len(chunk) < _BLOCK.size:
+                    return
+            marker, kind, length, crc = _BLOCK.unpack_from(chunk, offset - begin)
             end = offset + _BLOCK.size + length
             if marker != _MARKER or length > _LONGEST_BLOCK or end > self.size or kind not in _KINDS:
                 return
-            payload = os.pread(self._fd, length, offset + _BLOCK.size)
+            if end > begin + len(chunk):
+                chunk, begin = self._read(offset, max(_CHUNK_BYTES, end - offset)), offset
+            payload = chunk[offset - begin + _BLOCK.size : end - begin]
             offset = end
             if len(payload) == length and zlib.crc32(payload) == crc:
                 yield BlockKind(kind), payload, end
+
+    def _read(self, offset: int, size: int) -> bytes:
+        return os.pread(self._fd, min(size, self.size - offset), offset)
 
     def acknowledge(self, offset: int) -> None:
         """Note that the broker has everything before `offset`, so that an adopter does not send it again."""

@@ -19,7 +19,8 @@ import pyarrow as pa
 from schemas.predictions import Gap, PredictionBatch
 from services.kernel.errors import IntegrityFailed, TooLarge, Unavailable
 from services.kernel.telemetry import get_logger
-from services.serving.blocks import RowFormat, Rows, read_head
+from services.serving.block_table import table_of
+from services.serving.blocks import Block, RowFormat, read_head
 from services.serving.nursery import Nursery
 from services.serving.predlog import LogBudget, ModelLog
 from services.serving.segments import BlockKind, Segment, orphans
@@ -56,7 +57,7 @@ class _Load:
     segment: Segment
     end: int
     form: RowFormat | None = None
-    rows: list[Rows] = field(default_factory=list)
+    rows: list[Block] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     row_count: int = 0
     cut_short: bool = False
@@ -172,7 +173,7 @@ class _Carrier:
                 or load.rows[-1].head.first_sequence + load.rows[-1].head.rows != head.first_sequence
             ):
                 return False
-            load.rows.append(form.decode(payload))
+            load.rows.append(form.read(payload))
         except IntegrityFailed as error:
             log.error("prediction_block_unreadable", segment=load.segment.path.name, error=error.detail)
             return True
@@ -199,12 +200,10 @@ class _Carrier:
         if form is not None and (load.rows or load.gaps or skew):
             first, gaps = _first_sequence(load), tuple(load.gaps)
             sample = load.rows[0].head.sample if load.rows else self._sample
-            for rows in _portions(load.rows):
-                count = sum(part.head.rows for part in rows)
-                if count > _ROWS_ON_THE_LOOP:
-                    arrow = await asyncio.to_thread(form.to_arrow, rows)
-                else:
-                    arrow = form.to_arrow(rows)
+            for table in table_of(form, load.rows).parts(_MOST_ROWS):
+                count = table.columns.rows
+                aside = count > _ROWS_ON_THE_LOOP
+                arrow = await asyncio.to_thread(table.to_arrow) if aside else table.to_arrow()
                 await self._send_pieces(self._batch(form, arrow, first, gaps, skew, sample))
                 first, gaps, skew = first + count, (), {}
         self.shipped_rows += load.row_count
@@ -294,7 +293,9 @@ class _Carrier:
             return
         skew = self._live.skew.take()
         if skew or self._told != self._live.sampled_out:
-            batch = self._batch(form, form.to_arrow([]), self._live.next_sequence, (), skew, self._live.sample)
+            batch = self._batch(
+                form, table_of(form, []).to_arrow(), self._live.next_sequence, (), skew, self._live.sample
+            )
             await self._send_until_taken(batch)
 
     def _finish(self, load: _Load) -> None:
@@ -307,13 +308,6 @@ class _Carrier:
             self._budget.used_bytes -= done.size
             self._forms = {}
             done.delete()
-
-
-def _portions(blocks: list[Rows]) -> list[list[Rows]]:
-    """`blocks` as they go into Arrow batches: one, unless a single block is larger than a batch may be."""
-    if len(blocks) == 1:
-        return [[part] for part in blocks[0].split(_MOST_ROWS)]
-    return [blocks]
 
 
 def _owner(segment: Segment) -> tuple[str, str, str]:

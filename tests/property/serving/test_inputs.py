@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.features import DType, Feature, Output, OutputRole, Signature
 from services.kernel.errors import InvalidInput
+from services.serving.block_table import table_of
 from services.serving.blocks import RowFormat
 from services.serving.clauses import Clauses
 from services.serving.columns import Layout
@@ -87,9 +88,9 @@ def test_the_log_gives_back_what_was_read(rows: list[dict[str, Any]], first: int
         meaning=meaning,
         error=None,
     )
-    block = form.decode(b"".join(parts))
+    block = form.read(b"".join(parts))
     assert block.head.first_sequence == first
-    batch = form.to_arrow([block, block])
+    batch = table_of(form, [block, block]).to_arrow()
     assert batch.schema == form.schema
     for written, row in zip(batch.to_pylist(), rows + rows, strict=True):
         assert (written["y:label"], written["y:score"], written["y:probabilities"]) == ("yes", 0.75, [0.25, 0.75])
