@@ -63,7 +63,7 @@ def vector_model(path: Path, scale: float = 1.0) -> Path:
         helper.make_node("Softmax", ["z"], ["probabilities"], axis=1),
     ]
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 4])]
-    return _write(path, nodes, inputs, [_probabilities()], [weights])
+    return write_graph(path, nodes, inputs, [_probabilities()], [weights])
 
 
 def table_model(path: Path) -> Path:
@@ -92,7 +92,7 @@ def table_model(path: Path) -> Path:
         helper.make_tensor_value_info("count", TensorProto.INT64, [None, 1]),
         helper.make_tensor_value_info("src-bytes", TensorProto.FLOAT, [None, 1]),
     ]
-    return _write(path, nodes, inputs, [_probabilities()], [zero])
+    return write_graph(path, nodes, inputs, [_probabilities()], [zero])
 
 
 def every_model(path: Path) -> Path:
@@ -146,33 +146,34 @@ def every_model(path: Path) -> Path:
         helper.make_tensor_value_info("echo", TensorProto.STRING, [None, 1]),
         helper.make_tensor_value_info("sum", TensorProto.FLOAT, [1, 4]),
     ]
-    return _write(path, nodes, inputs, outputs, constants)
+    return write_graph(path, nodes, inputs, outputs, constants)
 
 
 def fixed_model(path: Path) -> Path:
     """`y` is `x`, of a batch of one."""
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy"]
-    return _write(path, [helper.make_node("Identity", ["x"], ["y"])], values[:1], values[1:], [])
+    return write_graph(path, [helper.make_node("Identity", ["x"], ["y"])], values[:1], values[1:], [])
 
 
 def number_model(path: Path) -> Path:
     """a + b."""
     nodes = [helper.make_node("Add", ["a", "b"], ["sum"])]
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in ("a", "b")]
-    return _write(path, nodes, inputs, [helper.make_tensor_value_info("sum", TensorProto.FLOAT, [None, 1])], [])
+    return write_graph(path, nodes, inputs, [helper.make_tensor_value_info("sum", TensorProto.FLOAT, [None, 1])], [])
 
 
 def _probabilities() -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 3])
 
 
-def _write(
+def write_graph(
     path: Path,
     nodes: list[onnx.NodeProto],
     inputs: list[onnx.ValueInfoProto],
     outputs: list[onnx.ValueInfoProto],
     constants: list[onnx.TensorProto],
 ) -> Path:
+    """An ONNX file of these parts."""
     graph = helper.make_graph(nodes, "model", inputs, outputs, constants)
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=9)

@@ -20,6 +20,7 @@ from services.kernel.metrics_merge import merge as merge_metrics
 from services.kernel.service import Service
 from services.serving import openapi
 from services.serving.config import ServerConfig, write_config
+from services.serving.explain import importance_api
 from services.serving.gateway import OTHERS, Gateway
 from services.serving.pool import Pool
 
@@ -103,8 +104,11 @@ async def forward(request: Request) -> Response:
     try:
         return await _gateway(request).forward(request)
     except NotFound:
-        routes = [route for route in (*own.routes, *rest.routes) if isinstance(route, APIRoute)]
-        allowed = {method for route in routes if route.path == request.url.path for method in route.methods or ()}
+        routers = (own, importance_api.router, rest)
+        routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+        routes = [route for route in routes if route.path != "/{path:path}"]
+        path = request.url.path
+        allowed = {method for route in routes if route.path_regex.match(path) for method in route.methods or ()}
         if allowed:
             raise MethodNotAllowed(request.method, request.url.path, allowed) from None
         raise
@@ -124,4 +128,4 @@ def _gateway(request: Request) -> Gateway:
     return gateway
 
 
-ROUTERS = (own, rest)
+ROUTERS = (own, importance_api.router, rest)

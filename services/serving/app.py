@@ -23,6 +23,10 @@ from services.serving.catalog import Catalog
 from services.serving.config import read_config
 from services.serving.dataplane import DataPlane
 from services.serving.exchange import Gate
+from services.serving.explain.api import ExplainApi
+from services.serving.explain.explainer import Explainer
+from services.serving.explain.importances import Importances, plan_of
+from services.serving.explain.versions import VersionBook
 from services.serving.gateway import Gateway
 from services.serving.handlers import listener
 from services.serving.measures import DataPlaneCollector, Measures
@@ -115,13 +119,20 @@ def build(settings: ServingSettings) -> Service:
     budget = LogBudget(settings.serving_log_max_bytes, settings.serving_log_policy)
     shipper = Shipper(settings.log_dir, _sender(service.producer), budget)
     catalog = Catalog(budget)
-    pool = Pool(settings, open_store(settings), catalog, budget, shipper, read_config(settings))
+    store = open_store(settings)
+    pool = Pool(settings, store, catalog, budget, shipper, read_config(settings))
     service.state |= {"pool": pool, "gateway": service.gateway, "config_file": settings.config_file, "catalog": catalog}
     service.state["broker"] = BrokerProbe(settings)
+    explainer = Explainer(settings, store)
+    importances = Importances(explainer, store, plan_of(settings))
+    versions = VersionBook(service.gateway.fetch, pool.wanted)
+    service.state |= {"importances": importances, "versions": versions}
     table = TableReader(settings, "deployments", listener("deployments", pool))
     catalog.known = table.caught_up.is_set
     for part in (
         service.gateway,
+        explainer,
+        importances,
         _Logs(settings, shipper),
         _Models(pool, table),
         StatusReporter(settings, pool, service.producer),
@@ -129,8 +140,9 @@ def build(settings: ServingSettings) -> Service:
     ):
         service.add(part)
     authorize = _authorizer(service)
+    explain = ExplainApi(explainer, versions, authorize)
     service.app = DataPlane(
-        PredictApi(catalog, authorize, settings.serving_request_rows, settings.serving_string_bytes),
+        PredictApi(catalog, authorize, settings.serving_request_rows, settings.serving_string_bytes, explain.beside),
         ProtocolV2(
             catalog,
             authorize,
@@ -139,7 +151,7 @@ def build(settings: ServingSettings) -> Service:
             open_health=settings.serving_open_health,
             string_bytes=settings.serving_string_bytes,
         ),
-        authorize,
+        explain.explain,
         service.gate,
         create_api(service, ROUTERS, title="Trimtab", unbounded=UPLOADS, openapi_url=None),
     )

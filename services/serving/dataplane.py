@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.kernel.errors import NotBuilt, TrimtabError
+from services.kernel.errors import TrimtabError
 from services.kernel.http.problems import MethodNotAllowed
 from services.serving.exchange import Encode, Exchange, Gate, HungUp
-from services.serving.predict_api import Authorize, PredictApi, encode_problem
+from services.serving.predict_api import PredictApi, encode_problem
 from services.serving.v2 import ProtocolV2, encode_error
 
 Handler = Callable[[Exchange], Awaitable[None]]
@@ -20,15 +20,14 @@ class DataPlane:
     """Dispatches the hot paths."""
 
     def __init__(
-        self, predict_api: PredictApi, protocol_v2: ProtocolV2, authorize: Authorize, gate: Gate, rest: ASGIApp
+        self, predict_api: PredictApi, protocol_v2: ProtocolV2, explain: Handler, gate: Gate, rest: ASGIApp
     ) -> None:
         self._posts: dict[str, Handler] = {
             "/mlops/predict": predict_api.predict,
             "/mlops/predict/batch": predict_api.predict_batch,
-            "/mlops/explain": self._explain,
+            "/mlops/explain": explain,
         }
         self._v2 = protocol_v2.handle
-        self._authorize = authorize
         self._gate = gate
         self._rest = rest
 
@@ -55,10 +54,6 @@ class DataPlane:
             await exchange.refuse(error, encode)
         except HungUp:
             return
-
-    async def _explain(self, exchange: Exchange) -> None:
-        self._authorize(exchange.authorization, "predict", None)
-        raise NotBuilt("explanations are not built in this release")
 
 
 async def _only_posts(exchange: Exchange) -> None:

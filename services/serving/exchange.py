@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from functools import cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from starlette.types import Receive, Scope, Send
@@ -26,7 +26,8 @@ from services.kernel.http.guard import allowed_hosts
 from services.kernel.http.problems import PROBLEM_JSON, MethodNotAllowed, status_of
 from services.kernel.http.protocol import WHOLE
 from services.kernel.settings import Settings
-from services.serving.served import Answer
+
+T = TypeVar("T")
 
 JSON = b"application/json"
 OCTETS = b"application/octet-stream"
@@ -148,9 +149,7 @@ class Exchange:
                 raise self._too_large()
         return b"".join(chunks)
 
-    async def wait(
-        self, future: "asyncio.Future[Answer]", *, queued: bool, timeout_seconds: float | None = None
-    ) -> Answer:
+    async def wait(self, future: "asyncio.Future[T]", *, queued: bool, timeout_seconds: float | None = None) -> T:
         """The answer; when it is `queued` behind a run, a client that hangs up leaves the queue.
 
         Raises `HungUp`, `TimedOut` and whatever the future raises.

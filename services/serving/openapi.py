@@ -14,6 +14,40 @@ _OPTIONS = {
     "version": {"type": "string", "description": "a deployed version; none: the routes decide"},
     "timeoutMs": {"type": "number", "exclusiveMinimum": 0},
 }
+_EXPLAIN = {
+    "method": {"type": "string", "enum": ["shapley", "lime"], "default": "shapley"},
+    "class": {"type": "string", "description": "whose probability is explained; none: the predicted class's"},
+    "samples": {"type": "integer", "minimum": 2, "description": "coalitions (shapley) or perturbed rows (lime)"},
+    "seed": {"type": "integer", "minimum": 0, "maximum": 4294967295, "default": 0},
+}
+_EXPLANATION = {
+    "type": "object",
+    "properties": {
+        "model_id": {"type": "string"},
+        "version": {"type": "string"},
+        "prediction": {"anyOf": [{"type": "string"}, {"type": "number"}]},
+        "probabilities": {"type": ["object", "null"], "additionalProperties": {"type": "number"}},
+        "kind": {"type": "string", "enum": ["probability", "indicator", "value"]},
+        "class": {"type": ["string", "null"]},
+        "base_value": {"type": "number"},
+        "output": {"type": "number"},
+        "contributions": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"feature": {"type": "string"}, "value": {}, "contribution": {"type": "number"}},
+            },
+        },
+        "additivity_error": {"type": "number", "description": "|base_value + sum of contributions - output|"},
+        "fidelity": {"type": ["number", "null"], "description": "lime: the local model's weighted R squared"},
+        "method": {"type": "string"},
+        "algorithm": {"type": "string", "enum": ["exact", "permutation", "ridge"]},
+        "samples": {"type": "integer"},
+        "seed": {"type": "integer"},
+        "background_rows": {"type": "integer"},
+        "elapsed_ms": {"type": "number"},
+    },
+}
 _PREDICTION = {
     "type": "object",
     "properties": {
@@ -26,6 +60,12 @@ _PREDICTION = {
         "latency_ms": {"type": "number"},
         "cached": {"type": "boolean"},
         "fallback": {"type": "boolean"},
+        "explanation": {"anyOf": [_EXPLANATION, {"type": "null"}], "description": "where it was asked for"},
+        "explanation_error": {
+            "type": "object",
+            "description": "why there is none; the prediction stands",
+            "properties": {"code": {"type": "string"}, "detail": {"type": "string"}},
+        },
     },
 }
 
@@ -52,9 +92,46 @@ DATA_PLANE: dict[str, dict[str, Any]] = {
     "/mlops/predict": {
         "post": _operation(
             "Predict one row",
-            {"type": "object", "required": ["modelId", "input"], "properties": {**_OPTIONS, "input": _ROW}},
+            {
+                "type": "object",
+                "required": ["modelId", "input"],
+                "properties": {
+                    **_OPTIONS,
+                    "input": _ROW,
+                    "explain": {"anyOf": [{"type": "boolean"}, {"type": "object", "properties": _EXPLAIN}]},
+                },
+            },
             _PREDICTION,
             "predictions",
+        )
+    },
+    "/mlops/explain": {
+        "post": _operation(
+            "Explain one row, or several",
+            {
+                "type": "object",
+                "required": ["modelId"],
+                "properties": {
+                    "modelId": {"type": "string"},
+                    "version": {
+                        "type": "string",
+                        "description": "a version or @alias; none: as most traffic is served",
+                    },
+                    "input": _ROW,
+                    "inputs": {"type": "array", "minItems": 1, "items": _ROW},
+                    **_EXPLAIN,
+                },
+            },
+            {
+                "anyOf": [
+                    _EXPLANATION,
+                    {
+                        "type": "object",
+                        "properties": {"explanations": {"type": "array", "items": _EXPLANATION}},
+                    },
+                ]
+            },
+            "explanations",
         )
     },
     "/mlops/predict/batch": {

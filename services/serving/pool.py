@@ -118,6 +118,10 @@ class Pool:
             return
         converger.begin(model_id)
 
+    def wanted(self, model_id: str) -> DeploymentWanted | None:
+        """The newest wanted state of a model that is to be served."""
+        return self._converger.wanted.get(model_id)
+
     def waiting_for(self) -> str | None:
         """The wanted models that do not answer, or None. One that was unloaded for room answers on request."""
         silent = [m for m in self._converger.wanted if m not in self._catalog.models and not self._room.aside(m)]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -12,11 +12,16 @@ from services.kernel.errors import InvalidInput, NotBuilt, TooLarge, TrimtabErro
 from services.serving.catalog import Catalog, Chosen
 from services.serving.columns import Columns, Row
 from services.serving.exchange import LARGE_BODY_BYTES, PROBLEM, Exchange
+from services.serving.explain.request import ExplainOptions, read_options
 from services.serving.inputs import DEFAULT_STRING_BYTES, check_texts, load_leniently
+from services.serving.model import VersionRef
 from services.serving.served import Answer, ServedVersion
 
 Authorize = Callable[[str | None, str, str | None], None]
 """(Authorization header, scope, model id) -> None, or raises `Unauthenticated` or `Forbidden`."""
+
+Explain = Callable[[VersionRef | None, Row, ExplainOptions], Awaitable[Any]]
+"""Explains a row by the version that predicted it; what it gives is part of the answer. Raises `TrimtabError`."""
 
 
 class _Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -27,7 +32,7 @@ class _Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     version: str | None = None
     timeout_ms: float | None = None
     timeoutMs: float | None = None
-    explain: bool = False
+    explain: bool | dict[str, Any] = False
 
     @property
     def model(self) -> str:
@@ -43,9 +48,10 @@ class _Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise InvalidInput("timeoutMs must be more than 0 and at most 3600000")
         return None if found is None else found / 1000
 
-    def check(self) -> None:
-        if self.explain:
-            raise NotBuilt("explanations are not built in this release: leave `explain` out")
+    @property
+    def explanation(self) -> ExplainOptions | None:
+        """How to explain the prediction; None: not at all. `{}` is an explanation by default."""
+        return None if self.explain is False else read_options(self.explain)
 
 
 class _PredictRequest(_Options, kw_only=True):
@@ -83,12 +89,18 @@ class PredictApi:
     """The two routes over a catalog."""
 
     def __init__(
-        self, catalog: Catalog, authorize: Authorize, max_rows: int, string_bytes: int = DEFAULT_STRING_BYTES
+        self,
+        catalog: Catalog,
+        authorize: Authorize,
+        max_rows: int,
+        string_bytes: int = DEFAULT_STRING_BYTES,
+        explain: Explain | None = None,
     ) -> None:
         self._catalog = catalog
         self._authorize = authorize
         self._max_rows = max_rows
         self._string_bytes = string_bytes
+        self._explain = explain
 
     async def predict(self, exchange: Exchange) -> None:
         """Answer one row. Raises `TrimtabError`."""
@@ -102,7 +114,7 @@ class PredictApi:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             options, given = _slowly(body, "input", error)
         self._authorize(exchange.authorization, "predict", options.model)
-        options.check()
+        explanation = options.explanation
         if options.model not in self._catalog.models:
             await self._catalog.bring(options.model)
         chosen = self._choose(exchange, options, given)
@@ -112,7 +124,20 @@ class PredictApi:
             chosen.served.measures.failed(error.code)
             raise
         answer = await self._ask(exchange, chosen, 1, (row,), None, started, options.timeout_seconds)
-        await exchange.answer(_encode(_answers(answer, started)[0]))
+        found = _answers(answer, started)[0]
+        told = found if explanation is None else await self._beside(answer, row, found, explanation)
+        await exchange.answer(_encode(told))
+
+    async def _beside(self, answer: Answer, row: Row, found: PredictAnswer, options: ExplainOptions) -> dict[str, Any]:
+        """The prediction with its explanation, whose failure takes nothing from what is predicted and logged."""
+        told: dict[str, Any] = msgspec.structs.asdict(found)
+        try:
+            if self._explain is None:
+                raise NotBuilt("this server explains nothing")
+            told["explanation"] = await self._explain(answer.served.ref, row, options)
+        except TrimtabError as error:
+            told |= {"explanation": None, "explanation_error": {"code": error.code, "detail": error.detail}}
+        return told
 
     async def predict_batch(self, exchange: Exchange) -> None:
         """Answer many rows, all by one route. Raises `TrimtabError`."""
@@ -122,7 +147,8 @@ class PredictApi:
         large = len(body) > LARGE_BODY_BYTES
         options, given = await asyncio.to_thread(_read_batch, body) if large else _read_batch(body)
         self._authorize(exchange.authorization, "predict", options.model)
-        options.check()
+        if options.explain is not False:
+            raise InvalidInput("explain: one row at a time with its prediction, several by POST /mlops/explain")
         if options.model not in self._catalog.models:
             await self._catalog.bring(options.model)
         if not given:

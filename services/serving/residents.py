@@ -152,6 +152,7 @@ class Residents:
             syncer=self._syncer,
         )
         served.memory_bytes = loaded.memory_bytes
+        served.ref = ref
         served.on_idle = lambda: self.on_idle()
         for rows, seconds in loaded.run_seconds:
             served.batcher.learn(rows, seconds)

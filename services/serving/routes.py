@@ -10,6 +10,7 @@ _LONGEST_PATH = 2048
 OWNERS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (service, re.compile(pattern))
     for service, pattern in (
+        ("serving", r"/mlops/models/[^/]+/importance(/trend)?"),
         ("monitor", r"/mlops/models/[^/]+/(drift|monitoring|predictions/export)"),
         ("monitor", r"/mlops/(labels|monitor(/.+)?|alerts(/.+)?)"),
         ("registry", r"/mlops/(models|blobs|versions|deploy|deployments|keys|audit|policy|signers|garbage)(/.+)?"),
@@ -24,8 +25,9 @@ OWNERS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 
 
 def owner_of(path: str) -> str:
-    """The service that owns a raw (still percent-encoded) path. Raises `InvalidInput` for a path that no honest client
-    sends, `NotFound` for one that nobody owns."""
+    """The service that owns a raw (still percent-encoded) path; `serving` is this process.
+
+    Raises `InvalidInput` for a path that no honest client sends, `NotFound` for one that nobody owns."""
     if len(path) > _LONGEST_PATH:
         raise InvalidInput(f"the path is longer than {_LONGEST_PATH} characters")
     decoded = unquote(path)

@@ -22,6 +22,7 @@ from services.serving.clauses import Clauses
 from services.serving.columns import Columns, Layout, Row
 from services.serving.inputs import RowReader
 from services.serving.measures import Measures
+from services.serving.model import VersionRef
 from services.serving.outputs import Meaning, OutputReader
 from services.serving.predlog import ModelLog, Syncer
 from services.serving.router import SHADOW
@@ -133,6 +134,8 @@ class ServedVersion:
         self.reader = RowReader(signature, self._clauses, model_log.skew.count)
         self.measures = Measures(model_id, version)
         self.memory_bytes: int | None = None
+        self.ref: VersionRef | None = None
+        """Where its files lie; None for one that was not loaded from a store."""
         self._log = model_log
         self._form = RowFormat(signature)
         self._runtime = runtime

@@ -78,6 +78,38 @@ class ServingSettings(Settings):
     serving_ship_seconds: float = Field(default=5.0, ge=0, le=300)
     """How long a stopping process tries to ship the rest of its log; what is left is adopted at the next start."""
 
+    # explanations
+    serving_explain_rows: int = Field(default=32, ge=1, le=10_000)
+    """Most rows of one request for an explanation."""
+    serving_explain_samples: int = Field(default=20_000, ge=16, le=10_000_000)
+    """Most samples (coalitions of features, or perturbed rows) that a request may ask for."""
+    serving_explain_evaluations: int = Field(default=5_000_000, ge=1000)
+    """Most rows that the model may be asked for one request's explanation: rows x samples x reference rows."""
+    serving_explain_background_rows: int = Field(default=100, ge=1, le=10_000)
+    """Rows of the baseline sample that Shapley values compare with."""
+    serving_explain_features: int = Field(default=256, ge=1, le=10_000)
+    """Most values of one row that are explained; each element of a tensor is one."""
+    serving_explain_queue: int = Field(default=16, ge=1, le=10_000)
+    """Requests that wait for an explanation or are worked on before others are refused with 503."""
+    serving_explain_timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
+    """How long a request waits for its turn, and how long the explanation may then take."""
+    serving_explain_idle_seconds: float = Field(default=300.0, gt=0)
+    """How long the explaining process lives without work."""
+    serving_explain_memory_bytes: int = Field(default=2 << 30, ge=512 << 20)
+    """Memory that the explaining process may allocate."""
+    serving_explain_niceness: int = Field(default=10, ge=0, le=19)
+    """How far the explaining process steps back behind others (`nice`)."""
+    serving_explain_versions: int = Field(default=4, ge=1, le=1000)
+    """Versions that the explaining process holds open."""
+    serving_explain_wait_seconds: float = Field(default=20.0, ge=0, le=600)
+    """How long a request waits for a version's importance before it is told how far that has come."""
+    serving_explain_importance_rows: int = Field(default=200, ge=2, le=10_000)
+    """Rows of the baseline sample over which a version's importance is the mean."""
+    serving_explain_importance_background_rows: int = Field(default=50, ge=1, le=10_000)
+    """Rows of the baseline sample that each of them is compared with."""
+    serving_explain_trend_versions: int = Field(default=20, ge=1, le=1000)
+    """Versions in one trend, the newest of the model."""
+
     serving_status_seconds: float = Field(default=3.0, gt=0)
     """Pause between two reports on `deployment-status` when nothing changes."""
     serving_gateway_timeout_seconds: float = Field(default=300.0, gt=0)

@@ -40,6 +40,9 @@ BUILDERS = {
 DATA_PLANE = [
     ("POST", "/mlops/predict"),
     ("POST", "/mlops/predict/batch"),
+    ("POST", "/mlops/explain"),
+    ("GET", "/mlops/models/m/importance"),
+    ("GET", "/mlops/models/m/importance/trend"),
     ("GET", "/v2"),
     ("GET", "/v2/models/m"),
     ("POST", "/v2/models/m/infer"),

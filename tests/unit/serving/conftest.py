@@ -14,10 +14,11 @@ from starlette.types import Receive, Scope, Send
 from schemas.events import DeploymentWanted, Route
 from schemas.features import Signature
 from schemas.predictions import PredictionBatch
+from services.kernel.errors import NotBuilt
 from services.kernel.settings import Settings
 from services.serving.catalog import Catalog, Deployed
 from services.serving.dataplane import DataPlane
-from services.serving.exchange import Gate
+from services.serving.exchange import Exchange, Gate
 from services.serving.predict_api import PredictApi
 from services.serving.predlog import LogBudget, ModelLog
 from services.serving.router import RoutePlan
@@ -86,6 +87,11 @@ async def nothing_else(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"not a prediction"})
 
 
+async def no_explanation(exchange: Exchange) -> None:
+    """What `tests/unit/serving/explain` is about."""
+    raise NotBuilt("no explanations here")
+
+
 def anybody(authorization: str | None, scope: str, model_id: str | None) -> None:
     """Everybody may do everything."""
 
@@ -115,7 +121,7 @@ async def plane(tmp_path: Path, executor: ThreadPoolExecutor) -> AsyncIterator[P
     app = DataPlane(
         PredictApi(catalog, anybody, 1000),
         ProtocolV2(catalog, anybody, server_name="trimtab", ready=lambda: True),
-        anybody,
+        no_explanation,
         gate,
         nothing_else,
     )

@@ -26,7 +26,7 @@ from services.serving.settings import ServingSettings
 from services.serving.shipper import Shipper
 from services.serving.v2 import ProtocolV2
 from tests.serving_models import VECTOR, vector_model
-from tests.unit.serving.conftest import anybody, nothing_else
+from tests.unit.serving.conftest import anybody, no_explanation, nothing_else
 
 
 class HeldStore(LocalStore):
@@ -60,7 +60,7 @@ class Stage:
         app = DataPlane(
             PredictApi(self.catalog, anybody, 10_000),
             ProtocolV2(self.catalog, anybody, server_name="trimtab", ready=lambda: True),
-            anybody,
+            no_explanation,
             Gate(self.settings),
             nothing_else,
         )

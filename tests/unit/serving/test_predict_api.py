@@ -90,7 +90,8 @@ async def test_batch_answers_in_order_with_ids_that_count_up(plane: Plane) -> No
         ({"model_id": "vector", "input": {"x": [1, 2, 3, "a"]}}, 422, "'x'"),
         ({"model_id": "nobody", "input": ROW}, 404, "nobody"),
         ({"model_id": "table", "version": "9.9.9", "input": ROW}, 404, "9.9.9"),
-        ({"model_id": "table", "explain": True, "input": ROW}, 501, "explain"),
+        ({"model_id": "table", "explain": {"method": "tarot"}, "input": ROW}, 422, "method"),
+        ({"model_id": "table", "explain": "yes", "input": ROW}, 422, "explain"),
         (b'{"model_id": "table", "input": {"duration": NaN, "service": "", "count": 1}}', 422, "duration"),
         (b'{"model_id": "table", "input": {"duration": -Infinity, "service": "", "count": 1}}', 422, "duration"),
         (b'{"model_id": "table", "input": {"duration": 1e999, "service": "", "count": 1}}', 422, "duration"),
@@ -149,11 +150,6 @@ async def test_every_answer_is_in_the_log_as_it_was_given(plane: Plane) -> None:
     assert {name: row[f"x:{name}"] for name in ROW} == ROW
     assert (row["version"], row["route"], row["error"]) == ("1.0.0", "route-1.0.0", None)
     assert sum((b.skew.get("oops", 0) for b in plane.batches if b.model_id == "table"), 0) == 1
-
-
-async def test_explanations_are_not_built(plane: Plane) -> None:
-    status, answer = await ask(plane, {}, "/mlops/explain")
-    assert (status, answer["code"]) == (501, "not-built")
 
 
 async def test_foreign_host_origin_kind_and_size_are_refused(plane: Plane) -> None:
