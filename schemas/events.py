@@ -357,7 +357,10 @@ class DeploymentWanted(Message):
 
 
 class LoadedVersion(Document):
-    """What one replica makes of one version; `requests` and `errors` count since the replica loaded it."""
+    """What one replica makes of one version; `requests` and `errors` count since the replica loaded it.
+
+    `memory_bytes`: what loading and warming it took of the replica's resident set; None: it is not in memory.
+    """
 
     model_id: Name
     version: Version
@@ -366,6 +369,7 @@ class LoadedVersion(Document):
     since: UtcTime
     requests: int = 0
     errors: int = 0
+    memory_bytes: int | None = None
 
 
 class ReplicaStatus(Message):

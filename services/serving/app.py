@@ -31,6 +31,7 @@ from services.serving.gateway import Gateway
 from services.serving.handlers import listener
 from services.serving.measures import DataPlaneCollector, Measures
 from services.serving.pool import Pool
+from services.serving.pool_metrics import PoolCollector
 from services.serving.predict_api import Authorize, PredictApi
 from services.serving.predlog import LogBudget
 from services.serving.routes import UPLOADS
@@ -97,7 +98,8 @@ class _Models:
         self._table = table
 
     async def start(self) -> None:
-        """Nothing is loaded before something is wanted."""
+        """Begin the self-checks. Nothing is loaded before something is wanted."""
+        self._pool.start()
 
     async def stop(self) -> None:
         """Stop loading."""
@@ -208,3 +210,4 @@ def _expose(pool: Pool, catalog: Catalog, budget: LogBudget, shipper: Shipper) -
         ]
 
     REGISTRY.register(DataPlaneCollector(versions, gauges))
+    REGISTRY.register(PoolCollector(pool.facts))

@@ -97,7 +97,9 @@ class Batcher:
         self._limits = limits
         self._batch_rows = min(limits.batch_rows, runtime.max_rows or limits.batch_rows)
         self._queue: deque[Pending] = deque()
+        self._probes: deque[tuple[Columns, asyncio.Future[list[Array]]]] = deque()
         self._running: asyncio.Task[None] | None = None
+        self._in_thread: list[Pending] = []
         self._scheduled = False
         self._seconds: dict[int, float] = {}
         self._emptied = asyncio.Event()
@@ -111,7 +113,7 @@ class Batcher:
     @property
     def idle(self) -> bool:
         """Whether nothing is queued or running."""
-        return not self._queue and self._running is None
+        return not self._queue and not self._probes and self._running is None
 
     async def drained(self) -> None:
         """Return once nothing is queued or running."""
@@ -127,6 +129,23 @@ class Batcher:
             raise Overloaded(f"{self.queued_rows} rows wait for this model already; try again in a second")
         self._queue.append(pending)
         self.queued_rows += pending.count
+        self._schedule()
+
+    async def probe(self, columns: Columns) -> list[Array]:
+        """The outputs for `columns`, run in a thread between two batches. Nobody else is told of it: it is neither
+        logged nor counted. Raises what the runtime raises."""
+        future: asyncio.Future[list[Array]] = asyncio.get_running_loop().create_future()
+        self._probes.append((columns, future))
+        self._schedule()
+        return await future
+
+    def give_up(self, error: TrimtabError) -> None:
+        """Refuse what runs and what waits, because the runtime does not come back from its run."""
+        waiting, self.queued_rows = [*self._in_thread, *self._queue], 0
+        self._queue.clear()
+        self._finisher.refuse(waiting, error)
+
+    def _schedule(self) -> None:
         if not self._scheduled and self._running is None:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._turn)
@@ -155,6 +174,11 @@ class Batcher:
 
     def _turn(self) -> None:
         self._scheduled = False
+        while self._probes:
+            columns, future = self._probes.popleft()
+            if not future.done():  # else whoever asked has given up
+                self._running = asyncio.get_running_loop().create_task(self._run_probe(columns, future))
+                return
         batch = self._take()
         try:
             if batch:
@@ -172,9 +196,8 @@ class Batcher:
                 self._running = asyncio.get_running_loop().create_task(self._run_in_thread(batch, columns))
 
     def _go_on(self) -> None:
-        if self._queue and not self._scheduled and self._running is None:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._turn)
+        if self._queue or self._probes:
+            self._schedule()
         elif self.idle:
             self._emptied.set()
 
@@ -253,8 +276,25 @@ class Batcher:
             offset += pending.count
             self._run_here([pending], own)
 
+    async def _run_probe(self, columns: Columns, future: "asyncio.Future[list[Array]]") -> None:
+        run = asyncio.get_running_loop().run_in_executor(
+            self._executor, lambda: self._runtime.run(self._layout.feed(columns), columns.rows)
+        )
+        try:
+            outputs = await run
+        except Exception as error:  # noqa: BLE001 - as in `_turn`
+            if not future.done():
+                future.set_exception(error if isinstance(error, TrimtabError) else _defect(error))
+        else:
+            if not future.done():
+                future.set_result(outputs)
+        finally:
+            self._running = None
+            self._go_on()
+
     async def _run_in_thread(self, batch: list[Pending], columns: Columns) -> None:
         loop = asyncio.get_running_loop()
+        self._in_thread = batch
         try:
             try:
                 outputs = await loop.run_in_executor(self._executor, self._run, columns)
@@ -267,6 +307,7 @@ class Batcher:
         except Exception as error:  # noqa: BLE001 - as in `_turn`
             self._finisher.refuse(batch, _defect(error))
         finally:
+            self._in_thread = []
             self._running = None
             self._go_on()
 

@@ -109,7 +109,9 @@ def sample_row(signature: Signature) -> tuple[object, ...]:
     return tuple(_sample(feature) for feature in signature.inputs)
 
 
-def status_of(ref: VersionRef, state: VersionState, requests: int, errors: int) -> LoadedVersion:
+def status_of(
+    ref: VersionRef, state: VersionState, requests: int, errors: int, memory_bytes: int | None = None
+) -> LoadedVersion:
     """One line of a replica's report."""
     return LoadedVersion(
         model_id=ref.model_id,
@@ -119,6 +121,7 @@ def status_of(ref: VersionRef, state: VersionState, requests: int, errors: int) 
         since=state.since,
         requests=requests,
         errors=errors,
+        memory_bytes=memory_bytes,
     )
 
 

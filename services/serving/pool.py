@@ -13,9 +13,11 @@ from services.serving.config import ServerConfig
 from services.serving.converge import Converger
 from services.serving.model import VersionRef, VersionState, refs_of, status_of
 from services.serving.nursery import Nursery
+from services.serving.pool_metrics import PoolFacts, VersionFacts
 from services.serving.predlog import LogBudget
 from services.serving.residents import Residents
 from services.serving.room import UNLOADED_BY_HAND, Room
+from services.serving.selfcheck import SelfCheck
 from services.serving.served import ServedVersion
 from services.serving.settings import ServingSettings
 from services.serving.shipper import Shipper
@@ -47,6 +49,13 @@ class Pool:
             limit_bytes=settings.serving_max_model_bytes,
             wait_seconds=settings.serving_load_wait_seconds,
         )
+        self._checks = SelfCheck(
+            self._residents,
+            catalog,
+            self._nursery,
+            failures=settings.serving_check_failures,
+            limit_seconds=settings.serving_check_seconds,
+        )
         self._residents.on_idle = self._room.tidy_soon
         self._converger.on_installed = self._installed
         self._converger.on_settled = self._room.tidy_soon
@@ -69,7 +78,7 @@ class Pool:
 
     @on_change.setter
     def on_change(self, listener: Callable[[], None]) -> None:
-        self._converger.on_change = self._room.on_change = listener
+        self._converger.on_change = self._room.on_change = self._checks.on_change = listener
 
     @property
     def converged(self) -> dict[str, int]:
@@ -90,6 +99,11 @@ class Pool:
         self._room.limit_bytes = config.max_model_bytes or self._settings.serving_max_model_bytes
         self._room.preloaded = frozenset(config.preload_models)
         self._room.make_room()
+        self._checks.every(config.health_check_interval)
+
+    def start(self) -> None:
+        """Begin to check what is in memory."""
+        self._checks.start()
 
     def want(self, model_id: str, wanted: DeploymentWanted | None) -> None:
         """The newest wanted state of one model; None or no routes: it is not served any more."""
@@ -133,6 +147,26 @@ class Pool:
         """Every wanted version's state."""
         return tuple(self._line(ref, wanted) for wanted in self._converger.wanted.values() for ref in refs_of(wanted))
 
+    def facts(self) -> PoolFacts:
+        """What the metrics tell."""
+        versions = [
+            VersionFacts(
+                ref.model_id, ref.version, served.allocated_bytes, served.load_seconds, self._checks.healthy(ref)
+            )
+            for ref, served in self._residents.items()
+        ]
+        return PoolFacts(
+            versions,
+            loads=self._residents.loads,
+            failed_loads=self._residents.failed_loads,
+            waiting_loads=self._residents.waiting_loads,
+            unloaded_for_room=self._room.unloaded_for_room,
+            limit_models=self._room.limit_models,
+            limit_bytes=self._room.limit_bytes,
+            checks=self._checks.checks,
+            failed_checks=self._checks.failed_checks,
+        )
+
     def versions(self) -> list[ServedVersion]:
         """Everything in memory."""
         return self._residents.all()
@@ -158,5 +192,6 @@ class Pool:
             state = VersionState("ready", state.since, "unloaded to make room; the next request loads it")
         elif wanted.model_id in self._room.off:
             state = VersionState("loading", state.since, UNLOADED_BY_HAND)
-        requests, errors = (0, 0) if served is None else (served.measures.requests, served.measures.error_count)
-        return status_of(ref, state, requests, errors)
+        if served is None:
+            return status_of(ref, state, 0, 0)
+        return status_of(ref, state, served.measures.requests, served.measures.error_count, served.memory_bytes)

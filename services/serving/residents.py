@@ -43,6 +43,8 @@ class Residents:
         self.enable_gpu = False
         self.on_idle: Callable[[], None] = _nobody_listens
         """Called when there may be something to unload: a version came, or its last holder let go."""
+        self.loads = 0
+        self.failed_loads = 0
         self._settings = settings
         self._store = store
         self._budget = budget
@@ -79,6 +81,11 @@ class Residents:
         if model_id in self._logs:
             self._logs[model_id].obey(options.log)
 
+    @property
+    def waiting_loads(self) -> int:
+        """Loads that wait for their turn."""
+        return self._turns.waiting
+
     async def version(self, ref: VersionRef, urgency: Urgency) -> ServedVersion:
         """The version, loaded if need be, once for all who ask meanwhile. Raises `TrimtabError`."""
         there = self._there.get(ref)
@@ -102,6 +109,31 @@ class Residents:
         for model_id, versions in leaving.items():
             self._nursery.spawn(self._free(versions), f"free-{model_id}")
 
+    async def renewed(self, ref: VersionRef) -> ServedVersion:
+        """The version, loaded anew in the place of the one in memory, which answers what it has accepted and is freed.
+        Raises `TrimtabError`, and then nothing has changed."""
+        old = self._there[ref]
+        loaded = await self._opened(ref, Urgency.REQUEST)
+        served = self._served(ref, loaded)
+        if self._there.get(ref) is old:
+            self._there[ref] = served
+        else:  # let go meanwhile
+            old = served
+        self._nursery.spawn(self._free([old]), f"free-{ref.model_id}")
+        return served
+
+    def note(self, ref: VersionRef, state: VersionState) -> None:
+        """How it stands to a version in memory from now on."""
+        self._states[ref] = state
+
+    def note_ready(self, ref: VersionRef, served: ServedVersion) -> None:
+        """The version in memory answers."""
+        self.note(ref, VersionState("ready", datetime.now(UTC), f"runs on {served.provider}"))
+
+    def items(self) -> list[tuple[VersionRef, ServedVersion]]:
+        """What is in memory, by what it is."""
+        return list(self._there.items())
+
     async def close(self) -> None:
         """Stop loading. Versions stay: what was accepted is still answered."""
         loads = list(self._loads.values())
@@ -116,6 +148,17 @@ class Residents:
 
     async def _load(self, ref: VersionRef, urgency: Urgency) -> ServedVersion:
         self._states.setdefault(ref, VersionState("loading", datetime.now(UTC)))
+        try:
+            loaded = await self._opened(ref, urgency)
+        except TrimtabError as error:
+            self._states[ref] = VersionState("failed", datetime.now(UTC), error.detail)
+            raise
+        served = self._served(ref, loaded)
+        self._there[ref] = served
+        self.note_ready(ref, served)
+        return served
+
+    async def _opened(self, ref: VersionRef, urgency: Urgency) -> Loaded:
         settings = self._settings
         options = runtime_options(settings, ref, enable_gpu=self.enable_gpu)
         try:
@@ -125,14 +168,18 @@ class Residents:
                     lambda: load(ref, self._store, settings.cache_dir, options, warmup=self.warmup),
                 )
         except TrimtabError as error:
-            self._states[ref] = VersionState("failed", datetime.now(UTC), error.detail)
+            self.failed_loads += 1
             log.error("version_failed_to_load", model_id=ref.model_id, version=ref.version, error=error.detail)
             raise
-        served = self._served(ref, loaded)
-        self._there[ref] = served
-        self._states[ref] = VersionState("ready", datetime.now(UTC), f"runs on {loaded.runtime.provider}")
-        log.info("version_loaded", model_id=ref.model_id, version=ref.version, memory_bytes=loaded.memory_bytes)
-        return served
+        self.loads += 1
+        log.info(
+            "version_loaded",
+            model_id=ref.model_id,
+            version=ref.version,
+            memory_bytes=loaded.memory_bytes,
+            seconds=round(loaded.load_seconds, 3),
+        )
+        return loaded
 
     def _loaded(self, ref: VersionRef) -> None:
         self._loads.pop(ref, None)
@@ -153,6 +200,9 @@ class Residents:
         )
         served.memory_bytes = loaded.memory_bytes
         served.ref = ref
+        served.allocated_bytes = loaded.allocated_bytes
+        served.load_seconds = loaded.load_seconds
+        served.sample = served.layout.from_rows([loaded.sample])
         served.on_idle = lambda: self.on_idle()
         for rows, seconds in loaded.run_seconds:
             served.batcher.learn(rows, seconds)

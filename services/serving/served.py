@@ -136,6 +136,10 @@ class ServedVersion:
         self.memory_bytes: int | None = None
         self.ref: VersionRef | None = None
         """Where its files lie; None for one that was not loaded from a store."""
+        self.allocated_bytes: int | None = None
+        self.load_seconds: float | None = None
+        self.sample: Columns | None = None
+        """What it is checked with."""
         self._log = model_log
         self._form = RowFormat(signature)
         self._runtime = runtime
@@ -215,6 +219,17 @@ class ServedVersion:
             if not pending.future.done():
                 self.measures.failed(error.code)
                 pending.future.set_exception(copy(error))
+
+    @property
+    def provider(self) -> str:
+        """What it computes on, see `Runtime.provider`."""
+        return self._runtime.provider
+
+    async def check(self) -> None:
+        """Run the sample, in a thread, and read the outputs; nothing is logged or counted. Raises `Failed`, or
+        `Unavailable` when the process that runs it is gone."""
+        if self.sample is not None:
+            self.outputs.read(await self.batcher.probe(self.sample))
 
     @property
     def closed(self) -> bool:

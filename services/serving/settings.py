@@ -63,6 +63,11 @@ class ServingSettings(Settings):
     serving_load_wait_seconds: float = Field(default=20.0, gt=0)
     """How long a request waits for a model that has to be loaded first."""
 
+    serving_check_failures: int = Field(default=3, ge=1, le=1000)
+    """Self-checks in a row (`healthCheckInterval`) that a version may fail before it is reported and loaded anew."""
+    serving_check_seconds: float = Field(default=10.0, gt=0, le=3600)
+    """How long one self-check may take."""
+
     # prediction log
     serving_log_max_bytes: int = Field(default=1 << 30, ge=1 << 16)
     """Disk that predictions may take while Kafka has not acknowledged them."""

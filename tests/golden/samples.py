@@ -317,6 +317,7 @@ SAMPLES: tuple[Message, ...] = (
                 since=NOON,
                 requests=100,
                 errors=1,
+                memory_bytes=12_582_912,
             ),
         ),
         stopped=True,
@@ -419,7 +420,11 @@ SAMPLES: tuple[Message, ...] = (
     ),
 )
 
-EDITIONS = {events.DeploymentWanted.TYPE: "options", PredictionBatch.TYPE: "sampling"}
+EDITIONS = {
+    events.DeploymentWanted.TYPE: "options",
+    events.ReplicaStatus.TYPE: "memory",
+    PredictionBatch.TYPE: "sampling",
+}
 """Messages that got fields after their first release: the name of the newest edition."""
 
 EARLIER: dict[str, Message] = {
@@ -433,6 +438,25 @@ EARLIER: dict[str, Message] = {
         actor="loop",
         reason="canary of cycle c1",
         since=NOON,
+    ),
+    events.ReplicaStatus.TYPE: events.ReplicaStatus(
+        replica="serving-0",
+        incarnation="6f1c2a90b7e84d55",
+        url="http://127.0.0.1:3006",
+        at=LATER,
+        converged={MODEL: 3},
+        versions=(
+            events.LoadedVersion(
+                model_id=MODEL,
+                version="1.0.20260614",
+                state="ready",
+                detail="warm",
+                since=NOON,
+                requests=100,
+                errors=1,
+            ),
+        ),
+        stopped=True,
     ),
     PredictionBatch.TYPE: _first_prediction_batch(),
 }

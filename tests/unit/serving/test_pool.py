@@ -127,3 +127,28 @@ async def test_nothing_is_told_of_what_is_gone(stage: Stage) -> None:
     before: DeploymentWanted | None = None
     stage.pool.want("m", before)
     assert (stage.pool.report(), stage.pool.converged, stage.pool.waiting_for()) == ((), {}, None)
+
+
+async def test_what_is_in_memory_is_told_with_its_size(stage: Stage) -> None:
+    stage.want("m", "1.0.0", 1)
+    await answers(stage, "m", "1.0.0")
+    [line] = stage.pool.report()
+    [served] = stage.pool.versions()
+    assert line.memory_bytes == served.memory_bytes
+    assert line.memory_bytes is not None
+    [facts] = stage.pool.facts().versions
+    assert (facts.healthy, facts.load_seconds is not None) == (True, True)
+    await stage.pool.unload_now("m")
+    [line] = stage.pool.report()
+    assert line.memory_bytes is None
+
+
+async def test_no_sample_is_run_when_nobody_wants_a_warm_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a sample was run")
+
+    monkeypatch.setattr("services.serving.loader.warm", refuse)
+    stage.configure(warmup_on_load=False)
+    stage.want("m", "1.0.0", 1)
+    await answers(stage, "m", "1.0.0")
+    assert (await stage.ask("m")).status_code == 200
