@@ -12,7 +12,7 @@ import statistics
 import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ from bench.cluster import cluster, resident_mib
 from bench.load import Load, generator, measure
 from bench.machine import describe, table
 from bench.serving import rows
-from bench.serving.models import announce, publish, table_version, train
+from bench.serving.models import announce, publish, table_version, train, wide_version
 from bench.serving.peers import PEERS, started
 from bench.serving.servers import BARE, NAMED, OURS, Target, bare_loop, trimtab
 from bench.serving.soak import Soak, soak
 
 Loads = dict[tuple[str, int], Load]
+RowRates = dict[str, dict[str, rows.RowRate]]
+ALONE = "ONNX Runtime alone"
 BINARY_CONNECTIONS = (1, 4)
 
 SHARE_OF_BARE = 0.60
@@ -50,18 +52,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as servers:
         root = Path(name)
         settings = servers.enter_context(cluster(root))
-        vector, named = root / "mlp", root / "table"
-        vector.mkdir()
-        named.mkdir()
+        vector, named, wide = root / "mlp", root / "table", root / "wide"
+        for folder in (vector, named, wide):
+            folder.mkdir()
         graph = vector / "model.onnx"
         wanted = [publish(settings, vector, "mlp", train(graph))]
         wanted.append(publish(settings, named, "table", table_version(graph, named / "model.onnx")))
+        wide_graph = wide / "model.onnx"
+        wanted.append(publish(settings, wide, "wide", wide_version(wide_graph)))
         asyncio.run(announce(settings, wanted))
         ours = servers.enter_context(trimtab(settings))
         before = resident_mib(ours[0].pid)
         targets = [*servers.enter_context(bare_loop(graph)), *ours]
         medians = measure_in_turn(targets, arguments.rounds, arguments.seconds)
-        binary = measure_rows(graph, ours[0], arguments.rounds, arguments.seconds)
+        graphs = {"mlp": graph, "wide": wide_graph}
+        binary = {
+            name: measure_rows(path, to_model(ours[0], name), arguments.rounds, arguments.seconds)
+            for name, path in graphs.items()
+        }
         after = resident_mib(ours[0].pid)
         soaked = soak(ours[1], arguments.soak) if arguments.soak else None
         if arguments.peers:  # one at a time: several of them keep processes busy that nobody asks
@@ -77,7 +85,7 @@ def main() -> None:
         print(line)
     if arguments.json:
         figures["loads"] = [{"server": s, "connections": c, **asdict(load)} for (s, c), load in medians.items()]
-        figures["binary"] = {name: asdict(rate) for name, rate in binary.items()}
+        figures["binary"] = {m: {n: asdict(rate) for n, rate in rates.items()} for m, rates in binary.items()}
         figures["resident_mib"] = {"before": before, "after": after}
         figures["soak"] = asdict(soaked) if soaked else None
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
@@ -117,12 +125,17 @@ def measure_rows(graph: Path, target: Target, rounds: int, seconds: int) -> dict
     """1,024-row requests: ONNX Runtime alone, and ours by connections."""
     rates: dict[str, list[rows.RowRate]] = {}
     for _ in range(rounds):
-        rates.setdefault("ONNX Runtime alone", []).append(rows.runtime_alone(graph, seconds))
+        rates.setdefault(ALONE, []).append(rows.runtime_alone(graph, seconds))
         for connections in BINARY_CONNECTIONS:
             rates.setdefault(f"{OURS}, {connections} connections", []).append(
                 rows.over_http(target, connections, seconds)
             )
     return {name: sorted(found, key=lambda r: r.rows_per_second)[len(found) // 2] for name, found in rates.items()}
+
+
+def to_model(target: Target, name: str) -> Target:
+    """The same server's other model."""
+    return replace(target, url=target.url.replace("/mlp/", f"/{name}/"))
 
 
 def speeds(medians: Loads) -> str:
@@ -142,16 +155,17 @@ def speeds(medians: Loads) -> str:
     return table(lines)
 
 
-def binary_table(binary: dict[str, rows.RowRate]) -> str:
+def binary_table(binary: RowRates) -> str:
     """The table of 1,024-row requests."""
     lines: list[dict[str, object]] = [
-        {"1,024 rows, binary": name, "rows/s": rate.rows_per_second, "CPU us/req": rate.cpu_us}
-        for name, rate in binary.items()
+        {"1,024 rows, binary": f"{model}: {name}", "rows/s": rate.rows_per_second, "CPU us/req": rate.cpu_us}
+        for model, rates in binary.items()
+        for name, rate in rates.items()
     ]
     return "\n" + table(lines)
 
 
-def verdicts(medians: Loads, binary: dict[str, rows.RowRate], soaked: Soak | None) -> Iterable[str]:
+def verdicts(medians: Loads, binary: RowRates, soaked: Soak | None) -> Iterable[str]:
     """What was wanted, what came out."""
     ours, bare = medians[OURS, 64], medians[BARE, 64]
     yield _verdict(
@@ -169,11 +183,12 @@ def verdicts(medians: Loads, binary: dict[str, rows.RowRate], soaked: Soak | Non
     )
     named = medians[NAMED, 64].requests_per_second / bare.requests_per_second
     yield f"         20 named features at 64 connections, of the bare loop's requests/s: {named:.2f}"
-    alone = binary["ONNX Runtime alone"].rows_per_second
-    best = max(rate.rows_per_second for name, rate in binary.items() if name != "ONNX Runtime alone")
-    yield _verdict(
-        "1,024-row binary requests, of ONNX Runtime's own rows/s", best / alone, SHARE_OF_RUNTIME, least=True
-    )
+    for model, rates in binary.items():
+        alone = rates[ALONE].rows_per_second
+        best = max(rate.rows_per_second for name, rate in rates.items() if name != ALONE)
+        yield _verdict(
+            f"1,024-row requests to {model}, of ONNX Runtime's rows/s", best / alone, SHARE_OF_RUNTIME, least=True
+        )
     names = {server for server, _ in medians} & {peer.name for peer in PEERS}
     if names:
         fastest = max(names, key=lambda name: medians[name, 64].requests_per_second)
