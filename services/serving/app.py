@@ -49,7 +49,11 @@ class ServingService(Service):
 
     def __init__(self, settings: ServingSettings) -> None:
         super().__init__("serving", settings)
-        self.gate = Gate(settings)
+        self.gate = Gate(
+            settings,
+            compress_bytes=settings.serving_compress_bytes,
+            compress_listed=settings.serving_compress_listed,
+        )
         self.gateway = Gateway(settings)
         self.linger_seconds = settings.serving_linger_seconds
 

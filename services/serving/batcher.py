@@ -28,6 +28,7 @@ from services.kernel.telemetry import get_logger
 from services.serving.clauses import Clauses
 from services.serving.columns import Columns, Layout, Row
 from services.serving.contract import Contract
+from services.serving.measures import RunTimes
 from services.serving.runtime import Array, Runtime
 
 log = get_logger(__name__)
@@ -42,7 +43,8 @@ _SMOOTHING = 0.2
 class Pending:
     """One request's validated rows on their way through a batch: plain `rows`, or `columns` of arrays.
 
-    `started` is `time.perf_counter()` at the parsed request; what resolves `future` is the finisher's choice.
+    `started` and `queued_at` are `time.perf_counter()` at the parsed request and when it was queued; what resolves
+    `future` is the finisher's choice.
     """
 
     count: int
@@ -51,6 +53,7 @@ class Pending:
     route: str
     started: float
     future: "asyncio.Future[Any]"
+    queued_at: float = 0.0
 
 
 class Finisher(Protocol):
@@ -104,6 +107,8 @@ class Batcher:
         self._seconds: dict[int, float] = {}
         self._emptied = asyncio.Event()
         self.queued_rows = 0
+        self.times = RunTimes(0.0)
+        """Of the batch that runs, or ran last."""
 
     @property
     def busy(self) -> bool:
@@ -188,6 +193,7 @@ class Batcher:
         self._go_on()
 
     def _begin(self, taken: list[Pending]) -> None:
+        self.times = RunTimes(time.perf_counter())
         columns, batch = self._assemble(taken)
         if batch:
             if not self._waits and self.expected_seconds(columns.rows) <= BLOCKING_SECONDS:
@@ -236,7 +242,8 @@ class Batcher:
         return self._layout.join([p.columns or self._layout.from_rows(p.rows or ()) for p in batch])
 
     def _run(self, columns: Columns) -> list[Array]:
-        begun = time.perf_counter()
+        times = self.times
+        times.began = time.perf_counter()
         limit = self._runtime.max_rows
         try:
             if limit is not None and columns.rows > limit:
@@ -247,7 +254,8 @@ class Batcher:
             raise
         except Exception as error:
             raise _defect(error) from error
-        self.learn(columns.rows, time.perf_counter() - begun)
+        times.ended = time.perf_counter()
+        self.learn(columns.rows, times.ended - times.began)
         return outputs
 
     def _run_in_pieces(self, columns: Columns, limit: int) -> list[Array]:

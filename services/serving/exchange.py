@@ -1,11 +1,11 @@
 """One HTTP request and its answer on the hot path: raw ASGI, no framework.
 
 What `services.kernel.http.guard` checks for the control plane is checked here for the data plane, in one pass over the
-headers: Host, Origin, the body's kind and size.
+headers: Host, Origin, the body's kind, size and coding.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import cache
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -26,6 +26,14 @@ from services.kernel.http.guard import allowed_hosts
 from services.kernel.http.problems import PROBLEM_JSON, MethodNotAllowed, status_of
 from services.kernel.http.protocol import WHOLE
 from services.kernel.settings import Settings
+from services.serving.compression import (
+    INLINE_BYTES,
+    Decompressor,
+    UnsupportedCoding,
+    coding_of,
+    compressed,
+    wished_coding,
+)
 
 T = TypeVar("T")
 
@@ -58,11 +66,16 @@ class TimedOut(Unavailable):
 
 
 class Gate:
-    """What may pass. `draining` makes every answer end its connection."""
+    """What may pass. `draining` makes every answer end its connection.
 
-    def __init__(self, settings: Settings) -> None:
+    `compress_bytes`, `compress_listed`: see the settings of the same names.
+    """
+
+    def __init__(self, settings: Settings, *, compress_bytes: int = 1024, compress_listed: bool = False) -> None:
         self.hosts = allowed_hosts(settings)
         self.max_body_bytes = settings.max_body_bytes
+        self.compress_bytes = compress_bytes
+        self.compress_listed = compress_listed
         self.draining = False
         self._known_hosts: set[bytes] = set()
 
@@ -80,7 +93,17 @@ class Gate:
 class Exchange:
     """A request being answered. Headers that matter here are attributes; absent ones are None."""
 
-    __slots__ = ("_gate", "_receive", "_send", "authorization", "binary_header_length", "content_length", "scope")
+    __slots__ = (
+        "_accept_encoding",
+        "_content_coding",
+        "_gate",
+        "_receive",
+        "_send",
+        "authorization",
+        "binary_header_length",
+        "content_length",
+        "scope",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, gate: Gate) -> None:
         self.scope = scope
@@ -90,6 +113,8 @@ class Exchange:
         self.authorization: str | None = None
         self.binary_header_length: bytes | None = None
         self.content_length = 0
+        self._accept_encoding: bytes | None = None
+        self._content_coding: bytes | None = None
 
     @property
     def method(self) -> str:
@@ -117,9 +142,12 @@ class Exchange:
                 self.authorization = value.decode("latin-1")
             elif name == b"inference-header-content-length":
                 self.binary_header_length = value
+            elif name == b"accept-encoding":
+                self._accept_encoding = value
             elif name == b"content-encoding":
-                if value.lower() != b"identity":
-                    raise UnsupportedMedia("compressed bodies are not read yet: send the body as it is")
+                if self._content_coding is not None:
+                    raise UnsupportedCoding("a body that was compressed twice is not read")
+                self._content_coding = coding_of(value)
             elif name == b"origin" and _host_name(urlsplit(value).netloc) not in self._gate.hosts:
                 raise Forbidden(f"pages of {value[:200].decode('latin-1')} may not ask here")
         if not host:
@@ -131,13 +159,13 @@ class Exchange:
         return next((v.decode("latin-1") for k, v in self.scope["headers"] if k == wanted), None)
 
     async def body(self) -> bytes:
-        """The whole body. Raises `TooLarge` as soon as it is over the limit, `HungUp`."""
+        """The whole body, decompressed. Raises `TooLarge` as soon as it is too large, `BadCompression`, `HungUp`."""
         message = await self._receive()
         if message["type"] != "http.request":
             raise HungUp
         body: bytes = message.get("body", b"")
         if not message.get("more_body", False):
-            return body
+            return body if self._content_coding is None else await self._decompressed(body, self._content_coding)
         chunks, size = [body], len(body)
         while message.get("more_body", False):
             message = await self._receive()
@@ -147,7 +175,15 @@ class Exchange:
             size += len(chunks[-1])
             if size > self._gate.max_body_bytes:
                 raise self._too_large()
-        return b"".join(chunks)
+        body = b"".join(chunks)
+        return body if self._content_coding is None else await self._decompressed(body, self._content_coding)
+
+    async def _decompressed(self, body: bytes, coding: bytes) -> bytes:
+        if not body:
+            return body  # nothing was sent, hence nothing was compressed
+        decompressor = Decompressor(body, coding, self._gate.max_body_bytes)
+        plain = decompressor.first()
+        return plain if plain is not None else await asyncio.to_thread(decompressor.rest)
 
     async def wait(self, future: "asyncio.Future[T]", *, queued: bool, timeout_seconds: float | None = None) -> T:
         """The answer; when it is `queued` behind a run, a client that hangs up leaves the queue.
@@ -187,6 +223,29 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
+    def answer_compressed(
+        self, body: bytes, *, kind: bytes = JSON, extra: Headers | None = None
+    ) -> Coroutine[Any, Any, None]:
+        """Send the answer, in the coding that the client asks for if it asks and the answer is worth it.
+
+        For predictions alone: tritonclient's asyncio client sends a library's Accept-Encoding with every request, and
+        reads everything but predictions as it comes.
+        """
+        if self._accept_encoding is not None and len(body) >= self._gate.compress_bytes:
+            coding = wished_coding(self._accept_encoding, listed=self._gate.compress_listed)
+            if coding is not None:
+                return self._answer_in(coding, body, kind, extra)
+        return self.answer(body, kind=kind, extra=extra)
+
+    async def _answer_in(self, coding: bytes, body: bytes, kind: bytes, extra: Headers | None) -> None:
+        packed = (
+            await asyncio.to_thread(compressed, body, coding) if len(body) > INLINE_BYTES else compressed(body, coding)
+        )
+        if len(packed) < len(body):
+            body = packed
+            extra = [*(extra or ()), (b"content-encoding", coding), (b"vary", b"accept-encoding")]
+        await self.answer(body, kind=kind, extra=extra)
+
     async def refuse(self, error: TrimtabError, encode: Encode) -> None:
         """Answer with an error; `encode` gives its status, media type and body."""
         status, kind, body = encode(status_of(error), error)
@@ -196,6 +255,8 @@ class Exchange:
             extra.append((b"retry-after", str(max(1, round(seconds))).encode()))
         elif status == 401:
             extra.append((b"www-authenticate", b"Bearer"))
+        elif isinstance(error, UnsupportedCoding):
+            extra.append((b"accept-encoding", b"gzip, deflate"))
         elif isinstance(error, MethodNotAllowed):
             extra.append((b"allow", error.allow.encode()))
         elif status == 413:

@@ -1,8 +1,12 @@
 """Counts and latencies of the data plane: batches add to plain numbers and arrays, a scrape reads them."""
 
 import threading
+import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import Metric
@@ -14,7 +18,53 @@ LATENCY_BOUNDS_SECONDS = (
     *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
 )
 _FOLD_BATCHES = 64
+_FOLD_RUNS = 8 * 256  # eight numbers a run
 _BOUNDS_US = np.array(LATENCY_BOUNDS_SECONDS) * 1e6
+_MOST_LISTED_ROWS = 1024
+
+
+class RunTimes(msgspec.Struct, gc=False):
+    """Of one batch, `time.perf_counter()`: when it was taken from the queue, when its run began and ended, and when its
+    outputs were read."""
+
+    taken: float
+    began: float = 0.0
+    ended: float = 0.0
+    read: float = 0.0
+
+
+@dataclass(frozen=True)
+class BatchMeasures:
+    """Runs of one number of rows, and the seconds that they spent on input, in the runtime, and on output."""
+
+    rows: int
+    runs: int
+    input_seconds: float
+    infer_seconds: float
+    output_seconds: float
+
+
+@dataclass(frozen=True)
+class StageMeasures:
+    """Seconds of all answered requests together, by stage; each request of a batch counts the whole batch's time.
+
+    `total` is from the parsed request to the outputs read, `queue` from the place in the queue to the start of the
+    batch, `input` until the runtime is called, `infer` in the runtime, `output` from there until the outputs are read;
+    what writing the log takes is in none of them. `failed` is from the parsed request to the error. Batches of more
+    than 1,024 rows are not in `by_rows`.
+    """
+
+    answered: int
+    failures: int
+    total_seconds: float
+    failed_seconds: float
+    queue_seconds: float
+    input_seconds: float
+    infer_seconds: float
+    output_seconds: float
+    last_at: float | None
+    """When the last batch was answered, seconds of the Unix epoch."""
+    by_rows: tuple[BatchMeasures, ...]
 
 
 class Measures:
@@ -33,12 +83,26 @@ class Measures:
         self._sum_us = 0.0
         self._lock = threading.Lock()
         self._waiting: list[NDArray[np.uint32]] = []
+        self._runs = array("d")
+        self._answered = 0
+        self._stage_seconds = np.zeros(5)  # total, queue, input, infer, output
+        self._failed_seconds = 0.0
+        self._last = 0.0
+        self._by_rows = np.zeros((_MOST_LISTED_ROWS + 1, 4))  # runs, and seconds of input, infer, output
 
-    def answered(self, requests: int, latencies_us: NDArray[np.uint32]) -> None:
-        """A batch of `requests` was answered; one latency a row."""
+    def answered(
+        self, requests: int, latencies_us: NDArray[np.uint32], times: RunTimes, started: float, queued: float
+    ) -> None:
+        """A batch of `requests` was answered; one latency a row. `started` and `queued` are the sums of the moments
+        (`time.perf_counter()`) at which its requests were parsed and put into the queue."""
+        rows = len(latencies_us)
         self.requests += requests
-        self.rows += len(latencies_us)
+        self.rows += rows
         self.batches += 1
+        runs = self._runs
+        runs.extend((requests, rows, started, queued, times.taken, times.began, times.ended, times.read))
+        if len(runs) >= _FOLD_RUNS:
+            self._fold_runs()
         with self._lock:
             self._waiting.append(latencies_us)
             if len(self._waiting) >= _FOLD_BATCHES:
@@ -56,9 +120,45 @@ class Measures:
         self._buckets += np.bincount(np.searchsorted(_BOUNDS_US, latencies_us), minlength=len(self._buckets))
         self._sum_us += float(latencies_us.sum(dtype=np.float64))
 
-    def failed(self, code: str) -> None:
-        """A request ended with the error `code`."""
+    def _fold_runs(self) -> None:
+        """Add waiting runs to the sums. On the event loop alone."""
+        if not self._runs:
+            return
+        requests, rows, started, queued, taken, began, ended, read = np.array(self._runs).reshape(-1, 8).T
+        del self._runs[:]
+        stages = np.stack((began - taken, ended - began, read - ended))
+        self._answered += int(requests.sum())
+        self._stage_seconds[0] += (requests * read - started).sum()
+        self._stage_seconds[1] += (requests * taken - queued).sum()
+        self._stage_seconds[2:] += stages @ requests
+        self._last = float(read[-1])
+        places = np.where(rows <= _MOST_LISTED_ROWS, rows, 0).astype(np.intp)
+        np.add.at(self._by_rows, places, np.vstack((np.ones(len(rows)), stages)).T)
+
+    def stages(self) -> StageMeasures:
+        """Where the time of the requests went. On the event loop."""
+        self._fold_runs()
+        total, queue, input_, infer, output = self._stage_seconds.tolist()
+        listed = np.flatnonzero(self._by_rows[1:, 0]) + 1
+        return StageMeasures(
+            answered=self._answered,
+            failures=sum(self.errors.values()),
+            total_seconds=total,
+            failed_seconds=self._failed_seconds,
+            queue_seconds=queue,
+            input_seconds=input_,
+            infer_seconds=infer,
+            output_seconds=output,
+            last_at=time.time() - (time.perf_counter() - self._last) if self._answered else None,
+            by_rows=tuple(
+                BatchMeasures(int(r), int(n), *times) for r in listed for n, *times in [self._by_rows[r].tolist()]
+            ),
+        )
+
+    def failed(self, code: str, seconds: float = 0.0) -> None:
+        """A request ended with the error `code`, so many seconds after it was parsed."""
         self.requests += 1
+        self._failed_seconds += seconds
         self.errors[code] = self.errors.get(code, 0) + 1
 
     @property

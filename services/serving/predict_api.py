@@ -121,7 +121,7 @@ class PredictApi:
         try:
             row = self._row(chosen.served, given)
         except TrimtabError as error:
-            chosen.served.measures.failed(error.code)
+            chosen.served.measures.failed(error.code, time.perf_counter() - started)
             raise
         answer = await self._ask(exchange, chosen, 1, (row,), None, started, options.timeout_seconds)
         found = _answers(answer, started)[0]
@@ -155,13 +155,13 @@ class PredictApi:
             raise InvalidInput("inputs is empty: send at least one row")
         if len(given) > self._max_rows:
             raise TooLarge(f"inputs has {len(given)} rows; at most {self._max_rows} are taken in one request")
-        chosen, rows, columns = await self._converted(exchange, options, given, aside=large)
+        chosen, rows, columns = await self._converted(exchange, options, given, started, aside=large)
         answer = await self._ask(exchange, chosen, len(given), rows, columns, started, options.timeout_seconds)
         encoded = await asyncio.to_thread(_encode_batch, answer, started) if large else _encode_batch(answer, started)
-        await exchange.answer(encoded)
+        await exchange.answer_compressed(encoded)
 
     async def _converted(
-        self, exchange: Exchange, options: _Options, given: Sequence[object], *, aside: bool
+        self, exchange: Exchange, options: _Options, given: Sequence[object], started: float, *, aside: bool
     ) -> tuple[Chosen, Sequence[Row] | None, Columns | None]:
         """The version that answers and the rows as it takes them; `aside`: made to columns in a thread."""
         chosen = self._choose(exchange, options, given[0])
@@ -171,7 +171,7 @@ class PredictApi:
             with chosen.served.held():
                 return chosen, None, await asyncio.to_thread(self._columns, chosen.served, given)
         except TrimtabError as error:
-            chosen.served.measures.failed(error.code)
+            chosen.served.measures.failed(error.code, time.perf_counter() - started)
             raise
 
     def _row(self, served: ServedVersion, given: object) -> Row:

@@ -21,7 +21,7 @@ from services.serving.blocks import RowFormat
 from services.serving.clauses import Clauses
 from services.serving.columns import Columns, Layout, Row
 from services.serving.inputs import RowReader
-from services.serving.measures import Measures
+from services.serving.measures import Measures, RunTimes
 from services.serving.model import VersionRef
 from services.serving.outputs import Meaning, OutputReader
 from services.serving.predlog import ModelLog, Syncer
@@ -149,7 +149,8 @@ class ServedVersion:
         self.on_idle: Callable[[], None] = _nobody_listens
         """Called when the last holder lets go."""
         self._syncer = syncer
-        self.batcher = Batcher(runtime, self.layout, self, executor, limits or BatchLimits())
+        self.limits = limits or BatchLimits()
+        self.batcher = Batcher(runtime, self.layout, self, executor, self.limits)
         self.keep(InputContract())
 
     def keep(self, contract: InputContract) -> None:
@@ -166,11 +167,12 @@ class ServedVersion:
         if self._closed:
             raise Unavailable(f"version {self.version} of {self.model_id!r} was unloaded just now; try again")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.batcher.submit(Pending(count, rows, columns, route, started, future))
+        self.batcher.submit(Pending(count, rows, columns, route, started, future, time.perf_counter()))
         return future
 
     def finish(self, batch: list[Pending], columns: Columns, outputs: list[Array]) -> None:
         """See `batcher.Finisher`: log the rows, then answer."""
+        times = self.batcher.times
         try:
             meaning = self.outputs.read(outputs)
         except RuntimeFailed as error:
@@ -180,7 +182,8 @@ class ServedVersion:
                 offset += pending.count
                 self.fail(pending, own, RuntimeFailed(error.detail))
             return
-        latencies_us = _latencies(batch, columns.rows)
+        times.read = time.perf_counter()
+        latencies_us = _latencies(batch, columns.rows, times.read)
         columns = self.batcher.contract.flagged(columns)
         try:
             if self._log.sample < 1:
@@ -194,20 +197,22 @@ class ServedVersion:
             return
         segment = self._log.current
         if self._syncer is None or segment is None:
-            self._resolve(batch, finished, latencies_us)
+            self._resolve(batch, finished, latencies_us, times)
         else:
-            self._syncer.after_sync(segment, lambda error: self._synced(error, batch, finished, latencies_us))
+            self._syncer.after_sync(segment, lambda error: self._synced(error, batch, finished, latencies_us, times))
 
     def fail(self, pending: Pending, columns: Columns, error: TrimtabError) -> None:
         """See `batcher.Finisher`: the model's failures are logged with their inputs, the caller's are counted."""
-        self.measures.failed(error.code)
+        self.measures.failed(error.code, time.perf_counter() - pending.started)
         if isinstance(error, InvalidInput):
             for name in error.facts.get("features", ()) if pending.route != SHADOW else ():
                 self._log.skew.count(name)
         else:
             columns = self.batcher.contract.flagged(columns)
             try:
-                self._append([pending], columns, None, _latencies([pending], columns.rows), error.code)
+                self._append(
+                    [pending], columns, None, _latencies([pending], columns.rows, time.perf_counter()), error.code
+                )
             except Overloaded as full:
                 error = full
         if not pending.future.done():
@@ -217,7 +222,7 @@ class ServedVersion:
         """See `batcher.Finisher`."""
         for pending in batch:
             if not pending.future.done():
-                self.measures.failed(error.code)
+                self.measures.failed(error.code, time.perf_counter() - pending.started)
                 pending.future.set_exception(copy(error))
 
     @property
@@ -310,31 +315,40 @@ class ServedVersion:
         return Drawn(kept, first, beside)
 
     def _synced(
-        self, error: OSError | None, batch: list[Pending], finished: Finished, latencies_us: NDArray[np.uint32]
+        self,
+        error: OSError | None,
+        batch: list[Pending],
+        finished: Finished,
+        latencies_us: NDArray[np.uint32],
+        times: RunTimes,
     ) -> None:
         if error is None:
-            self._resolve(batch, finished, latencies_us)
+            self._resolve(batch, finished, latencies_us, times)
             return
         for pending in batch:
-            self.measures.failed(Unavailable.code)
+            self.measures.failed(Unavailable.code, time.perf_counter() - pending.started)
             if not pending.future.done():
                 pending.future.set_exception(Unavailable(f"the disk did not keep the prediction: {error.strerror}"))
 
-    def _resolve(self, batch: list[Pending], finished: Finished, latencies_us: NDArray[np.uint32]) -> None:
-        self.measures.answered(len(batch), latencies_us)
+    def _resolve(
+        self, batch: list[Pending], finished: Finished, latencies_us: NDArray[np.uint32], times: RunTimes
+    ) -> None:
         start = 0
+        started = queued = 0.0
         for pending in batch:
+            started += pending.started
+            queued += pending.queued_at
             if not pending.future.done():
                 pending.future.set_result(Answer(self, pending.route, finished, start, pending.count))
             start += pending.count
+        self.measures.answered(len(batch), latencies_us, times, started, queued)
 
 
 def _nobody_listens() -> None:
     """No pool yet."""
 
 
-def _latencies(batch: list[Pending], rows: int) -> NDArray[np.uint32]:
-    now = time.perf_counter()
+def _latencies(batch: list[Pending], rows: int, now: float) -> NDArray[np.uint32]:
     by_request = np.array([min((now - pending.started) * 1e6, 4e9) for pending in batch], dtype=np.uint32)
     return by_request if rows == len(batch) else np.repeat(by_request, [pending.count for pending in batch])
 

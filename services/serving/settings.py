@@ -36,6 +36,10 @@ class ServingSettings(Settings):
     """Most rows of one request."""
     serving_string_bytes: int = Field(default=64 << 10, ge=1)
     """Longest text of a string feature, in UTF-8."""
+    serving_compress_bytes: int = Field(default=1024, ge=0)
+    """Smallest prediction answer that is compressed for a client that asks for `gzip` or `deflate` alone."""
+    serving_compress_listed: bool = False
+    """Whether a list of codings, which HTTP libraries send unasked, counts as asking."""
     serving_linger_seconds: float = Field(default=1.0, ge=0, le=60)
     """How long a stopping process still answers what open connections send, asking them to close."""
 

@@ -1,8 +1,8 @@
 """Open Inference Protocol V2 tensors <-> arrays: JSON data, flat or nested, and raw binary data.
 
 Binary data is little-endian and row-major; BOOL is one byte an element; a BYTES element is its length as uint32 and
-then its bytes. FP16 exists only in binary. Source: Open Inference Protocol, "Tensor Data" and the binary tensor data
-extension.
+then its bytes. FP16 exists only in binary; BF16 is not taken, since no feature has it. Source: Open Inference Protocol,
+"Tensor Data" and the binary tensor data extension.
 """
 
 import array
@@ -39,16 +39,25 @@ def checked_rows(feature: Feature, name: str, shape: list[int], datatype: str, *
     `any_type`: when its type is none of the protocol's."""
     if shape and shape[0] > 0 and (datatype, shape[1:]) == expected(feature) and shape[0] < _MOST_ROWS:
         return shape[0]
+    if datatype == "BF16":
+        raise InvalidInput(f"input {name!r}: BF16 is not taken by this server; this model takes {feature.dtype.v2}")
     if datatype not in _V2_NAMES:
         raise InvalidInput(f"input {name!r}: {datatype[:50]!r} is not a datatype of the protocol")
     if _V2_NAMES[datatype] is not feature.dtype and not any_type:
         raise InvalidInput(f"input {name!r} is {datatype}; this model takes {feature.dtype.v2}")
-    if not shape or shape[0] < 1 or math.prod(shape) > MAX_ELEMENTS:
-        raise InvalidInput(f"input {name!r}: the shape {shape[:8]} is empty, negative or too large")
+    # The rank first: a product over a million sizes would take minutes.
     if tuple(shape[1:]) != feature.shape and not (feature.shape == () and shape[1:] == [1]):
         wanted = [-1, *(feature.shape or (1,))]
-        raise InvalidInput(f"input {name!r} has the shape {shape[:8]}; this model takes {wanted}")
+        raise InvalidInput(f"input {name!r} has the shape {_shown(shape)}; this model takes {wanted}")
+    if not shape or not 1 <= shape[0] <= MAX_ELEMENTS // feature.size:
+        raise InvalidInput(f"input {name!r}: the shape {_shown(shape)} is empty, negative or too large")
     return shape[0]
+
+
+def _shown(shape: list[int]) -> str:
+    """A shape in an error: a client may send a number of a million digits."""
+    sizes = [str(size) if abs(size) < 1 << 64 else "a huge number" for size in shape[:8]]
+    return f"[{', '.join(sizes)}{', ...' if len(shape) > 8 else ''}]"
 
 
 def from_json(feature: Feature, rows: int, data: object, *, mend: bool = False) -> Array:
@@ -56,6 +65,8 @@ def from_json(feature: Feature, rows: int, data: object, *, mend: bool = False) 
 
     `mend`: elements of another kind are converted where that loses nothing.
     """
+    if feature.dtype is DType.FLOAT16:
+        raise InvalidInput(f"input {feature.name!r} is FP16, which the protocol has only as binary data")
     if isinstance(data, msgspec.Raw):
         code = _ARRAY_CODES.get(feature.dtype)
         if code is not None:

@@ -8,11 +8,13 @@ from typing import Any
 
 import msgspec
 
-from services.kernel.errors import TrimtabError
+from services.kernel.errors import InvalidInput, TrimtabError
 from services.serving import tensors
 from services.serving.exchange import JSON
 from services.serving.runtime import RuntimeFailed
 from services.serving.served import Answer
+from services.serving.v2.classification import best_classes
+from services.serving.v2.requests import WantedOutput
 
 
 class _OutputTensor(msgspec.Struct, omit_defaults=True, gc=False):
@@ -39,10 +41,11 @@ def encode_error(status: int, error: TrimtabError) -> tuple[int, bytes, bytes]:
     return 400 if status == 422 else status, JSON, encode({"error": error.detail})
 
 
-def encode_answer(answer: Answer, wanted: list[tuple[str, bool]], request_id: str | None) -> tuple[bytes, list[bytes]]:
-    """The JSON part and the raw tensors of `wanted` (name, whether binary) in that order.
+def encode_answer(answer: Answer, wanted: list[WantedOutput], request_id: str | None) -> tuple[bytes, list[bytes]]:
+    """The JSON part and the raw tensors of `wanted`, in that order.
 
-    Raises `RuntimeFailed` when a fallback answered that has not these outputs.
+    Raises `RuntimeFailed` when a fallback answered that has not these outputs, and `InvalidInput` for an output that
+    can't be answered as it is wanted.
     """
     served, batch = answer.served, answer.batch
     parameters: dict[str, Any] = {"prediction_id": answer.prediction_id(0), "route": answer.route}
@@ -52,18 +55,30 @@ def encode_answer(answer: Answer, wanted: list[tuple[str, bool]], request_id: st
     outputs: list[_OutputTensor] = []
     blobs: list[bytes] = []
     stop = answer.start + answer.count
-    for name, as_binary in wanted:
-        if name not in names:
-            raise RuntimeFailed(f"the fallback {served.version} has no output {name!r}")
-        place = names.index(name)
+    for output in wanted:
+        if output.name not in names:
+            raise RuntimeFailed(f"the fallback {served.version} has no output {output.name!r}")
+        place = names.index(output.name)
         whole = batch.outputs[place]
-        tensor = _OutputTensor(name, [answer.count, *whole.shape[1:]], tensors.datatype_of(whole.dtype))
-        if as_binary:
-            blobs.append(tensors.to_binary(whole[answer.start : stop]))
-            tensor.parameters = {"binary_data_size": len(blobs[-1])}
-        elif answer.count == 1:
-            tensor.data = batch.output_rows[place][answer.start]
+        if output.classes:
+            whole = best_classes(output, whole[answer.start : stop], served.signature)
+            tensor = _OutputTensor(output.name, list(whole.shape), "BYTES")
+            if not output.as_binary:
+                tensor.data = whole.reshape(-1).tolist()
         else:
-            tensor.data = [value for row in batch.output_rows[place][answer.start : stop] for value in row]
+            tensor = _OutputTensor(output.name, [answer.count, *whole.shape[1:]], tensors.datatype_of(whole.dtype))
+            if output.as_binary:
+                whole = whole[answer.start : stop]
+            elif tensor.datatype == "FP16":
+                raise InvalidInput(
+                    f"output {output.name!r} is FP16, which JSON does not have: ask for it as binary data"
+                )
+            elif answer.count == 1:
+                tensor.data = batch.output_rows[place][answer.start]
+            else:
+                tensor.data = [value for row in batch.output_rows[place][answer.start : stop] for value in row]
+        if output.as_binary:
+            blobs.append(tensors.to_binary(whole))
+            tensor.parameters = {"binary_data_size": len(blobs[-1])}
         outputs.append(tensor)
     return encode(_Response(served.model_id, served.version, parameters, outputs, request_id)), blobs

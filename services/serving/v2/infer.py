@@ -43,15 +43,15 @@ class Inference:
             else:
                 columns = columns_of(served, request, binary, self._string_bytes)
         except TrimtabError as error:
-            served.measures.failed(error.code)
+            served.measures.failed(error.code, time.perf_counter() - started)
             raise
         answer = await self._ask(exchange, chosen, columns, started)
         head, blobs = encode_answer(answer, wanted, request.id)
         if not blobs:
-            await exchange.answer(head)
+            await exchange.answer_compressed(head)
             return
         extra = [(_BINARY_LENGTH, str(len(head)).encode())]
-        await exchange.answer(b"".join([head, *blobs]), kind=OCTETS, extra=extra)
+        await exchange.answer_compressed(b"".join([head, *blobs]), kind=OCTETS, extra=extra)
 
     def _choose(self, exchange: Exchange, model: str, version: str | None, request: InferRequest) -> Chosen:
         sticky = self._catalog.deployed(model).plan.sticky_key

@@ -1,16 +1,26 @@
-"""What the server and its models say of themselves: health, metadata, readiness."""
+"""What the server and its models say of themselves: health, metadata, readiness, configuration and statistics."""
 
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 from schemas.features import Feature
-from services.kernel.errors import Unavailable
-from services.serving.catalog import Catalog
+from services.kernel.errors import Forbidden, NotFound, Unavailable
+from services.serving.catalog import Catalog, Deployed
 from services.serving.exchange import Exchange
 from services.serving.predict_api import Authorize
+from services.serving.served import ServedVersion
 from services.serving.v2.answers import encode
+from services.serving.v2.config import PLATFORM, config_of
+from services.serving.v2.statistics import statistics_of
 
-EXTENSIONS = ["binary_tensor_data"]
+EXTENSIONS = [
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "statistics",
+]
 
 
 class Metadata:
@@ -57,28 +67,74 @@ class Metadata:
 
     async def model(self, exchange: Exchange, model: str, version: str | None) -> None:
         """Inputs and outputs. Raises `TrimtabError`."""
-        self._authorize(exchange.authorization, "read", model)
-        deployed = self._catalog.deployed(model)
-        signature = self._catalog.choose(model, version, "").served.signature
+        deployed, served = await self._found(exchange, model, version)
+        signature = served.signature
         document = {
             "name": model,
             "versions": sorted(deployed.versions),
-            "platform": "onnx_onnxv1",
+            "platform": PLATFORM,
             "inputs": [_described(feature) for feature in signature.inputs],
             "outputs": [{"name": o.name, "datatype": o.dtype.v2, "shape": [-1, *o.shape]} for o in signature.outputs],
             "parameters": {"classes": signature.classes} if signature.classes else {},
         }
         await exchange.answer(encode(document))
 
+    async def config(self, exchange: Exchange, model: str, version: str | None) -> None:
+        """The configuration. Raises `TrimtabError`."""
+        deployed, served = await self._found(exchange, model, version)
+        await exchange.answer(encode(config_of(served, sorted(deployed.versions))))
+
+    async def statistics(self, exchange: Exchange, model: str | None, version: str | None) -> None:
+        """Statistics of one version, of a model's versions, or of all that the caller may read. Raises `TrimtabError`.
+
+        Nothing is loaded for it: what is not in memory has counted nothing.
+        """
+        if model is None:
+            self._authorize(exchange.authorization, "read", None)
+            models = [name for name in sorted(self._catalog.models) if self._may_read(exchange, name)]
+            found = [served for name in models for served in self._catalog.models[name].versions.values()]
+        else:
+            self._authorize(exchange.authorization, "read", model)
+            deployed = self._catalog.deployed(model)
+            found = list(deployed.versions.values()) if version is None else [_version_of(deployed, version)]
+        await exchange.answer(encode({"model_stats": [statistics_of(served) for served in found]}))
+
+    def _may_read(self, exchange: Exchange, model: str) -> bool:
+        try:
+            self._authorize(exchange.authorization, "read", model)
+        except Forbidden:
+            return False
+        return True
+
+    async def _found(self, exchange: Exchange, model: str, version: str | None) -> tuple[Deployed, ServedVersion]:
+        """The deployment and the version that is described, loaded if it had been unloaded to make room."""
+        self._authorize(exchange.authorization, "read", model)
+        if model not in self._catalog.models:
+            await self._catalog.bring(model)
+        deployed = self._catalog.deployed(model)
+        return deployed, _version_of(deployed, version)
+
     async def model_ready(self, exchange: Exchange, model: str, version: str | None) -> None:
         """200 when the model answers, 503 while it does not. Raises `NotFound`."""
         self._authorize(exchange.authorization, "read", model)
         try:
-            self._catalog.choose(model, version, "")
+            _version_of(self._catalog.deployed(model), version)
             ready = True
         except Unavailable:
             ready = False
         await exchange.answer(encode({"name": model, "ready": ready}), status=200 if ready else 503)
+
+
+def _version_of(deployed: Deployed, version: str | None) -> ServedVersion:
+    """The version, or one that the routes lead to. To describe a model is not to use it: unlike `Catalog.choose` this
+    does not keep it in memory. Raises `NotFound`."""
+    if version is None:
+        return deployed.versions[deployed.plan.choose("", 0.0).version]
+    served = deployed.versions.get(version)
+    if served is None:
+        there = ", ".join(sorted(deployed.versions))
+        raise NotFound(f"version {version[:64]!r} of this model is not deployed; deployed: {there}")
+    return served
 
 
 def _described(feature: Feature) -> dict[str, object]:

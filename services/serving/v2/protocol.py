@@ -1,4 +1,4 @@
-"""The routes under `/v2`."""
+"""The routes under `/v2`. Query parameters mean nothing and are let pass; names in paths may be URL-encoded."""
 
 from collections.abc import Callable
 from urllib.parse import unquote
@@ -55,12 +55,17 @@ class ProtocolV2:
                 await metadata.ready(exchange)
             case ("GET" | "HEAD",):
                 await metadata.server(exchange)
-            case (
-                (_, "repository", *_)
-                | ("GET", "models", "stats")
-                | ("GET", "models", _, "stats" | "config")
-                | ("GET", "models", _, "versions", _, "stats" | "config")
-            ):
+            case ("GET" | "HEAD", "models", "stats"):
+                await metadata.statistics(exchange, None, None)
+            case ("GET" | "HEAD", "models", model, "stats"):
+                await metadata.statistics(exchange, model, None)
+            case ("GET" | "HEAD", "models", model, "versions", version, "stats"):
+                await metadata.statistics(exchange, model, version)
+            case ("GET" | "HEAD", "models", model, "config"):
+                await metadata.config(exchange, model, None)
+            case ("GET" | "HEAD", "models", model, "versions", version, "config"):
+                await metadata.config(exchange, model, version)
+            case (_, "repository", *_):
                 self._authorize(exchange.authorization, "read", None)
                 raise NotBuilt(f"{path[:200]} is not built in this release")
             case ("GET" | "HEAD", "models", model):
@@ -92,9 +97,9 @@ def _methods_of(parts: list[str]) -> tuple[str, ...]:
             []
             | ["health", "live" | "ready"]
             | ["models", _]
-            | ["models", _, "ready"]
+            | ["models", _, "ready" | "config" | "stats"]
             | ["models", _, "versions", _]
-            | ["models", _, "versions", _, "ready"]
+            | ["models", _, "versions", _, "ready" | "config" | "stats"]
         ):
             return ("GET", "HEAD")
     return ()

@@ -1,15 +1,17 @@
 """An inference request: its JSON part, the raw tensors behind it, and the columns of a batch that they become.
 
-Two decoders, one result, as in `services.serving.inputs`: the fast one leaves each tensor's data as raw JSON, the slow
-one reads what the fast one refuses (NaN, which is not JSON) or says what is wrong.
+Two decoders, one result, as in `services.serving.inputs`: the fast one leaves each tensor's data as raw JSON and takes
+the protocol's own fields alone. What it refuses the slow one reads (other fields, NaN, which is not JSON), or it says
+what is wrong. Parameters that mean nothing here are let pass.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from schemas.features import Feature
-from services.kernel.errors import InvalidInput
+from services.kernel.errors import InvalidInput, NotBuilt
 from services.serving import tensors
 from services.serving.columns import Columns
 from services.serving.flags import joined
@@ -17,7 +19,11 @@ from services.serving.inputs import Malformed, check_texts, load_leniently
 from services.serving.runtime import Array
 from services.serving.served import ServedVersion
 
+MAX_DEPTH = 100
+"""Levels of lists and objects in a request."""
+
 _ABSENT = msgspec.Raw(b"")
+_NO_PARAMETERS: Mapping[str, Any] = {}
 
 
 class _Tensor(msgspec.Struct, gc=False):
@@ -28,7 +34,7 @@ class _Tensor(msgspec.Struct, gc=False):
     parameters: dict[str, Any] | None = None
 
 
-class _RawTensor(msgspec.Struct, gc=False):
+class _RawTensor(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     name: str
     shape: list[int]
     datatype: str
@@ -36,18 +42,22 @@ class _RawTensor(msgspec.Struct, gc=False):
     parameters: dict[str, Any] | None = None
 
 
-class _WantedOutput(msgspec.Struct):
+class _Output(msgspec.Struct):
     name: str
     parameters: dict[str, Any] | None = None
 
 
-class FastRequest(msgspec.Struct, gc=False):
+class _PlainOutput(_Output, forbid_unknown_fields=True):
+    pass
+
+
+class FastRequest(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """What the fast decoder reads."""
 
     inputs: list[_RawTensor]
     id: str | None = None
     parameters: dict[str, Any] | None = None
-    outputs: list[_WantedOutput] | None = None
+    outputs: list[_PlainOutput] | None = None
 
 
 class SlowRequest(msgspec.Struct):
@@ -56,10 +66,19 @@ class SlowRequest(msgspec.Struct):
     inputs: list[_Tensor]
     id: str | None = None
     parameters: dict[str, Any] | None = None
-    outputs: list[_WantedOutput] | None = None
+    outputs: list[_Output] | None = None
 
 
 InferRequest = FastRequest | SlowRequest
+
+
+class WantedOutput(msgspec.Struct, gc=False):
+    """An output to answer with: raw or in JSON; `classes`: only so many best classes of each row, 0: all as it is."""
+
+    name: str
+    as_binary: bool
+    classes: int = 0
+
 
 _decode = msgspec.json.Decoder(FastRequest).decode
 
@@ -77,15 +96,44 @@ def read(body: bytes, header_length: bytes | None) -> tuple[InferRequest, memory
         binary = memoryview(body)[length:]
         body = body[:length]
     try:
-        return _decode(body), binary
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as refused:
-        document = load_leniently(body)
-        try:
-            return msgspec.convert(document, SlowRequest), binary
-        except msgspec.ValidationError as error:
-            raise Malformed(f"not an inference request: {error}") from error
-        except RecursionError as error:
-            raise Malformed("the JSON is nested too deeply") from refused or error
+        request: InferRequest = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _read_slowly(body), binary
+    if request.parameters is not None or request.outputs:
+        _check_depth([request.parameters, *(output.parameters for output in request.outputs or ())])
+    return request, binary
+
+
+def _read_slowly(body: bytes) -> SlowRequest:
+    document = load_leniently(body)
+    _check_depth(document)
+    try:
+        request = msgspec.convert(document, SlowRequest)
+    except msgspec.ValidationError as error:
+        raise Malformed(f"not an inference request: {error}") from error
+    if request.id is not None and not _is_text(request.id):
+        raise Malformed("the id is not valid Unicode")
+    return request
+
+
+def _check_depth(document: object) -> None:
+    """Raise `Malformed` when lists and objects are nested more than `MAX_DEPTH` deep."""
+    level: list[object] = [document]
+    for _ in range(MAX_DEPTH + 1):
+        below: list[object] = []
+        for value in level:
+            if isinstance(value, dict):
+                below += [v for v in value.values() if isinstance(v, dict | list)]
+            elif isinstance(value, list):
+                below += [v for v in value if isinstance(v, dict | list)]
+        if not below:
+            return
+        level = below
+    raise Malformed(f"the JSON is nested more than {MAX_DEPTH} deep")
+
+
+def _is_text(value: str) -> bool:
+    return value.isprintable() or not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def columns_of(served: ServedVersion, request: InferRequest, binary: memoryview, string_bytes: int) -> Columns:
@@ -134,9 +182,12 @@ def columns_of(served: ServedVersion, request: InferRequest, binary: memoryview,
 
 def _binary_of(given: _Tensor | _RawTensor, binary: memoryview) -> tuple[memoryview | None, memoryview]:
     """The tensor's part of `binary`, None when its data are JSON; and the rest. Raises `InvalidInput`."""
-    size = (given.parameters or {}).get("binary_data_size")
+    parameters = given.parameters or _NO_PARAMETERS
+    size = parameters.get("binary_data_size")
     absent = given.data is None or given.data is _ABSENT
     if (size is None) == absent:
+        if "shared_memory_region" in parameters:
+            raise NotBuilt(f"input {given.name[:100]!r}: shared memory is not read here; send the data itself")
         raise InvalidInput(f"input {given.name[:100]!r} must have exactly one of data and binary_data_size")
     if size is None:
         return None, binary
@@ -165,16 +216,32 @@ def _mended(feature: Feature, rows: int, given: _Tensor | _RawTensor, raw: memor
     return tensors.converted(feature, tensors.from_json(other, rows, given.data))
 
 
-def wanted_outputs(served: ServedVersion, request: InferRequest) -> list[tuple[str, bool]]:
-    """(name, whether binary) of the outputs to answer with. Raises `InvalidInput`."""
-    default = bool((request.parameters or {}).get("binary_data_output", False))
+def wanted_outputs(served: ServedVersion, request: InferRequest) -> list[WantedOutput]:
+    """The outputs to answer with. Raises `InvalidInput`."""
+    default = False
+    if request.parameters:
+        default = _flag(request.parameters, "binary_data_output", False)
     if not request.outputs:
-        return [(name, default) for name in served.output_names]
-    wanted = [(o.name, bool((o.parameters or {}).get("binary_data", default))) for o in request.outputs]
-    if len({name for name, _ in wanted}) != len(wanted):
-        raise InvalidInput("an output is asked for twice")
-    for name, _ in wanted:
-        if name not in served.output_names:
+        return [WantedOutput(name, default) for name in served.output_names]
+    wanted: dict[str, WantedOutput] = {}
+    for given in request.outputs:
+        parameters = given.parameters or _NO_PARAMETERS
+        if given.name not in served.output_names:
             known = ", ".join(served.output_names)[:500]
-            raise InvalidInput(f"output {name[:100]!r} is none of this model's: {known}")
-    return wanted
+            raise InvalidInput(f"output {given.name[:100]!r} is none of this model's: {known}")
+        if given.name in wanted:
+            raise InvalidInput(f"output {given.name!r} is asked for twice")
+        if "shared_memory_region" in parameters:
+            raise NotBuilt(f"output {given.name!r}: shared memory is not written here; ask for the data itself")
+        classes = parameters.get("classification", 0)
+        if not isinstance(classes, int) or isinstance(classes, bool) or classes < 0:
+            raise InvalidInput(f"output {given.name!r}: classification must be a number of classes")
+        wanted[given.name] = WantedOutput(given.name, _flag(parameters, "binary_data", default), classes)
+    return list(wanted.values())
+
+
+def _flag(parameters: Mapping[str, Any], name: str, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise InvalidInput(f"the parameter {name} must be true or false")
+    return value

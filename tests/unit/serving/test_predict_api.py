@@ -158,7 +158,7 @@ async def test_foreign_host_origin_kind_and_size_are_refused(plane: Plane) -> No
         ({"host": "evil.example"}, 400),
         ({"origin": "https://evil.example"}, 403),
         ({"content-type": "application/x-pickle"}, 415),
-        ({"content-encoding": "gzip"}, 415),
+        ({"content-encoding": "br"}, 415),
         ({"content-length": str(1 << 40)}, 413),
     ):
         answer = await plane.client.post("/mlops/predict", content=content, headers=headers)

@@ -1,8 +1,10 @@
 """Open Inference Protocol V2 over real models."""
 
+import asyncio
 import json
 import struct
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,13 @@ from services.serving import tensors
 from tests.unit.serving.conftest import Plane
 
 X = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0.0, 5.0, 0.0, 0.0]}
+
+
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
 
 
 async def infer(plane: Plane, body: Any, model: str = "vector") -> tuple[int, dict[str, Any]]:
@@ -120,6 +129,18 @@ async def test_a_text_too_long_or_with_nul_is_refused_by_name(plane: Plane, text
         {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": -1}}]},
         {"inputs": [X], "outputs": [{"name": "nothing"}]},
         {"inputs": [X], "outputs": [{"name": "probabilities"}, {"name": "probabilities"}]},
+        {"inputs": [{**X, "datatype": "BF16"}]},
+        {"inputs": [{**X, "shape": [2] * 300_000}]},
+        {"inputs": [{**X, "shape": [10**400, 4]}]},
+        {"inputs": [{**X, "shape": [True, 4]}]},
+        {"inputs": [X], "outputs": [{"name": "probabilities", "parameters": {"binary_data": "yes"}}]},
+        {"inputs": [X], "outputs": [{"name": "probabilities", "parameters": {"classification": -1}}]},
+        {"inputs": [X], "outputs": [{"name": "probabilities", "parameters": {"classification": "3"}}]},
+        {"inputs": [X], "parameters": {"binary_data_output": 1}},
+        {"inputs": [X], "parameters": {"deep": nested(120)}},
+        {"inputs": [{**X, "deep": nested(120)}]},
+        {"inputs": [X], "id": "\ud800"},
+        {"inputs": [X], "id": 7},
         {"inputs": "x"},
         {},
     ],
@@ -139,6 +160,53 @@ async def test_a_binary_header_out_of_range(plane: Plane, length: str) -> None:
     assert answer.status_code == 400
 
 
+async def test_what_means_nothing_is_let_pass(plane: Plane) -> None:
+    """Unknown parameters and fields, parameters that other servers know, query parameters, no Content-Type."""
+    odd = {"content_type": "np", "deep": nested(50), "x": None}
+    body = {
+        "inputs": [{**X, "parameters": odd, "extra": {"a": [1]}}],
+        "outputs": [{"name": "probabilities", "parameters": odd, "extra": 1}],
+        "parameters": {**odd, "sequence_id": 1, "priority": 2},
+        "timeout": 5,
+    }
+    request = plane.client.build_request("POST", "/v2/models/vector/infer?a=1&b=%ff", content=json.dumps(body))
+    assert "content-type" not in request.headers
+    answer = await plane.client.send(request)
+    assert answer.status_code == 200, answer.text
+
+
+async def test_an_output_without_requests_is_all_of_them(plane: Plane) -> None:
+    outputs: list[Any] | None
+    for outputs in ([], None):
+        status, answer = await infer(plane, {"inputs": [X], "outputs": outputs, "parameters": None, "id": None})
+        assert (status, len(answer["outputs"])) == (200, 1)
+
+
+@pytest.mark.parametrize("where", ["inputs", "outputs"])
+async def test_shared_memory_is_not_built(plane: Plane, where: str) -> None:
+    region = {"shared_memory_region": "r", "shared_memory_byte_size": 16}
+    given = {"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": region}
+    body: dict[str, Any] = {"inputs": [given if where == "inputs" else X]}
+    if where == "outputs":
+        body["outputs"] = [{"name": "probabilities", "parameters": region}]
+    status, answer = await infer(plane, body)
+    assert (status, "shared memory" in answer["error"]) == (501, True)
+
+
+async def test_classification_answers_with_the_best_classes(plane: Plane) -> None:
+    x = {**X, "shape": [2, 4], "data": [0, 5, 0, 0, 9, 0, 3, 0]}
+    for classes in (2, 100):
+        wanted = [{"name": "probabilities", "parameters": {"classification": classes}}]
+        status, answer = await infer(plane, {"inputs": [x], "outputs": wanted})
+        (output,) = answer["outputs"]
+        columns = min(classes, 3)
+        assert (status, output["datatype"], output["shape"]) == (200, "BYTES", [2, columns])
+        texts = [text.split(":") for text in output["data"]]
+        assert [text[1:] for text in texts[::columns]] == [["1", "dos"], ["0", "normal"]]
+        assert texts[columns + 1][1:] == ["2", "probe"]
+        assert float(texts[0][0]) > 0.9
+
+
 async def test_health_and_metadata(plane: Plane) -> None:
     assert (await plane.client.get("/v2/health/live")).json() == {"live": True, "ready": True}
     assert (await plane.client.get("/v2/health/ready")).status_code == 200
@@ -156,9 +224,11 @@ async def test_health_and_metadata(plane: Plane) -> None:
         ("GET", "/v2/models/table/versions/2.0.0", 404),
         ("POST", "/v2/models/nobody/infer", 404),
         ("POST", "/v2/repository/index", 501),
-        ("GET", "/v2/models/stats", 501),
-        ("GET", "/v2/models/table/stats", 501),
-        ("GET", "/v2/models/table/versions/1.0.0/config", 501),
+        ("GET", "/v2/models/nobody/stats", 404),
+        ("GET", "/v2/models/nobody/config", 404),
+        ("GET", "/v2/models/table/versions/2.0.0/stats", 404),
+        ("GET", "/v2/models/table/versions/2.0.0/config", 404),
+        ("POST", "/v2/models/table/stats", 405),
         ("GET", "/v2/models/table/anything", 404),
         ("GET", "/v2/nothing", 404),
         ("DELETE", "/v2/models/table/infer", 405),
@@ -171,6 +241,51 @@ async def test_what_is_not_there(plane: Plane, method: str, path: str, status: i
     answer = await plane.client.request(method, path, content=json.dumps({"inputs": [X]}))
     assert (answer.status_code, list(answer.json())) == (status, ["error"])
     assert ("allow" in answer.headers) == (status == 405)
+
+
+async def test_statistics_count_what_ran(plane: Plane) -> None:
+    for rows in (1, 1, 3):
+        x = {**X, "shape": [rows, 4], "data": [0.5] * 4 * rows}
+        assert (await infer(plane, {"inputs": [x]}))[0] == 200
+    assert (await infer(plane, {"inputs": []}))[0] == 400
+    (entry,) = (await plane.client.get("/v2/models/vector/versions/1.0.0/stats")).json()["model_stats"]
+    assert (entry["name"], entry["version"]) == ("vector", "1.0.0")
+    assert (entry["inference_count"], entry["execution_count"]) == (5, 3)
+    stats = entry["inference_stats"]
+    assert (stats["success"]["count"], stats["fail"]["count"]) == (3, 1)
+    stages = ("queue", "compute_input", "compute_infer", "compute_output")
+    assert all(stats[stage]["count"] == 3 and stats[stage]["ns"] > 0 for stage in stages)
+    assert sum(stats[stage]["ns"] for stage in stages) <= stats["success"]["ns"]
+    assert stats["fail"]["ns"] > 0
+    assert [(b["batch_size"], b["compute_infer"]["count"]) for b in entry["batch_stats"]] == [(1, 2), (3, 1)]
+    assert sum(b["compute_infer"]["ns"] for b in entry["batch_stats"]) == pytest.approx(
+        stats["compute_infer"]["ns"], abs=3
+    )
+    assert abs(entry["last_inference"] / 1000 - time.time()) < 5
+    everything = (await plane.client.get("/v2/models/stats")).json()["model_stats"]
+    assert [entry["name"] for entry in everything] == ["number", "table", "vector"]
+    assert everything[0]["last_inference"] == everything[0]["inference_stats"]["success"]["count"] == 0
+
+
+async def test_a_batch_counts_its_time_for_each_of_its_requests(plane: Plane) -> None:
+    await asyncio.gather(*(infer(plane, {"inputs": [X]}) for _ in range(8)))
+    (entry,) = (await plane.client.get("/v2/models/vector/stats")).json()["model_stats"]
+    assert entry["inference_stats"]["compute_infer"]["count"] == 8
+    weighted = sum(b["batch_size"] * b["compute_infer"]["ns"] for b in entry["batch_stats"])
+    assert entry["inference_stats"]["compute_infer"]["ns"] == pytest.approx(weighted, abs=20)
+
+
+async def test_config_describes_a_version(plane: Plane) -> None:
+    config = (await plane.client.get("/v2/models/table/config")).json()
+    assert config == (await plane.client.get("/v2/models/table/versions/1.0.0/config")).json()
+    assert (config["name"], config["platform"], config["backend"]) == ("table", "onnx_onnxv1", "onnxruntime")
+    assert config["max_batch_size"] == 100_000
+    assert config["version_policy"] == {"specific": {"versions": ["1.0.0"]}}
+    types = {entry["name"]: (entry["data_type"], entry["dims"], entry["optional"]) for entry in config["input"]}
+    assert types["service"] == ("TYPE_STRING", [1], False)
+    assert types["src-bytes"] == ("TYPE_FP32", [1], True)
+    assert config["output"] == [{"name": "probabilities", "data_type": "TYPE_FP32", "dims": [3]}]
+    assert config["parameters"]["classes"] == {"string_value": "normal,dos,probe"}
 
 
 async def test_an_encoded_name_is_decoded(plane: Plane) -> None:
