@@ -19,6 +19,7 @@ from services.kernel.http.problems import MethodNotAllowed
 from services.kernel.metrics_merge import merge as merge_metrics
 from services.kernel.service import Service
 from services.serving import openapi
+from services.serving.asking import Asking
 from services.serving.config import ServerConfig, write_config
 from services.serving.explain import importance_api
 from services.serving.gateway import OTHERS, Gateway
@@ -41,6 +42,8 @@ async def put_config(config: ServerConfig, request: Request, _: EveryModelAdmin)
     service: Service = request.app.state.service
     await asyncio.to_thread(write_config, service.state["config_file"], config)
     pool.configure(config)
+    asking: Asking = service.state["asking"]
+    asking.configure(config)
     return _shown(config)
 
 

@@ -19,6 +19,8 @@ from services.kernel.http.api import create_api
 from services.kernel.service import Service
 from services.kernel.storage import open_store
 from services.serving.api import ROUTERS
+from services.serving.asking import Asking
+from services.serving.cache.opening import open_cache
 from services.serving.catalog import Catalog
 from services.serving.config import read_config
 from services.serving.dataplane import DataPlane
@@ -35,7 +37,9 @@ from services.serving.pool_metrics import PoolCollector
 from services.serving.predict_api import Authorize, PredictApi
 from services.serving.predlog import LogBudget
 from services.serving.routes import UPLOADS
+from services.serving.routing_measures import RoutingCollector
 from services.serving.settings import ServingSettings
+from services.serving.shadow import Shadows
 from services.serving.shipper import Send, Shipper
 from services.serving.status import StatusReporter
 from services.serving.v2 import ProtocolV2
@@ -124,10 +128,15 @@ def build(settings: ServingSettings) -> Service:
     service = ServingService(settings)
     budget = LogBudget(settings.serving_log_max_bytes, settings.serving_log_policy)
     shipper = Shipper(settings.log_dir, _sender(service.producer), budget)
-    catalog = Catalog(budget)
+    catalog = Catalog()
+    config = read_config(settings)
     store = open_store(settings)
-    pool = Pool(settings, store, catalog, budget, shipper, read_config(settings))
+    pool = Pool(settings, store, catalog, budget, shipper, config)
+    cache = open_cache(settings)
+    asking = Asking(catalog, budget, cache=cache, shadows=Shadows(settings.serving_shadow_rows))
+    asking.configure(config)
     service.state |= {"pool": pool, "gateway": service.gateway, "config_file": settings.config_file, "catalog": catalog}
+    service.state["asking"] = asking
     service.state["broker"] = BrokerProbe(settings)
     explainer = Explainer(settings, store)
     importances = Importances(explainer, store, plan_of(settings))
@@ -135,6 +144,8 @@ def build(settings: ServingSettings) -> Service:
     service.state |= {"importances": importances, "versions": versions}
     table = TableReader(settings, "deployments", listener("deployments", pool))
     catalog.known = table.caught_up.is_set
+    if cache is not None:
+        service.add(cache)
     for part in (
         service.gateway,
         explainer,
@@ -148,9 +159,9 @@ def build(settings: ServingSettings) -> Service:
     authorize = _authorizer(service)
     explain = ExplainApi(explainer, versions, authorize)
     service.app = DataPlane(
-        PredictApi(catalog, authorize, settings.serving_request_rows, settings.serving_string_bytes, explain.beside),
+        PredictApi(asking, authorize, settings.serving_string_bytes, explain.beside),
         ProtocolV2(
-            catalog,
+            asking,
             authorize,
             server_name=settings.serving_server_name,
             ready=lambda: not service.waiting_for(),
@@ -162,6 +173,7 @@ def build(settings: ServingSettings) -> Service:
         create_api(service, ROUTERS, title="Trimtab", unbounded=UPLOADS, openapi_url=None),
     )
     _expose(pool, catalog, budget, shipper)
+    REGISTRY.register(RoutingCollector(pool.versions, asking))
     return service
 
 
@@ -210,7 +222,6 @@ def _expose(pool: Pool, catalog: Catalog, budget: LogBudget, shipper: Shipper) -
             ("ml_prediction_log_shed_rows", "Predictions answered without being logged", budget.shed_rows),
             ("ml_prediction_log_sampled_out_rows", "Predictions left out by a log's sample", budget.sampled_out_rows),
             ("ml_prediction_log_shipped_rows", "Predictions that Kafka has acknowledged", shipper.shipped_rows),
-            ("ml_shadow_skipped", "Requests that the shadow did not see", catalog.shadows_skipped),
         ]
 
     REGISTRY.register(DataPlaneCollector(versions, gauges))

@@ -9,51 +9,38 @@ waits for another process has a thread of its own, so that one that hangs takes 
 
 No request can harm another: rows are validated before they get here, rows with NaN, infinities or values that the
 input contract refuses are taken out before the run, and a batch that raises is run again one request at a time.
-Whatever goes wrong, a defect included, everyone who waits gets an answer and the next batch runs.
+Whatever goes wrong, a defect included, everyone who waits gets an answer and the next batch runs. Who goes first is
+`queue.py`'s; copies for a shadow run only when nothing else waits, on the event loop only when they are known to be
+very short, else in a thread of their own.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import Executor
-from copy import copy
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from services.kernel.errors import Failed, Overloaded, TooLarge, TrimtabError, Unavailable
 from services.kernel.telemetry import get_logger
 from services.serving.clauses import Clauses
-from services.serving.columns import Columns, Layout, Row
+from services.serving.columns import Columns, Layout
 from services.serving.contract import Contract
 from services.serving.measures import RunTimes
-from services.serving.runtime import Array, Runtime
+from services.serving.queue import Full, Pending, PendingQueue, Priority
+from services.serving.runtime import Array, Runtime, RuntimeLost
 
 log = get_logger(__name__)
 
 BLOCKING_SECONDS = 0.005
 """Longest expected run that may hold the event loop."""
 
+SHADOW_BLOCKING_SECONDS = 0.0005
+"""The same of a run that nobody waits for."""
+
 _SMOOTHING = 0.2
-
-
-@dataclass(slots=True, eq=False)
-class Pending:
-    """One request's validated rows on their way through a batch: plain `rows`, or `columns` of arrays.
-
-    `started` and `queued_at` are `time.perf_counter()` at the parsed request and when it was queued; what resolves
-    `future` is the finisher's choice.
-    """
-
-    count: int
-    rows: Sequence[Row] | None
-    columns: Columns | None
-    route: str
-    started: float
-    future: "asyncio.Future[Any]"
-    queued_at: float = 0.0
 
 
 class Finisher(Protocol):
@@ -89,7 +76,13 @@ class Batcher:
     """Runs one version's requests in order. Lives on one event loop; `executor` takes the runs that would block it."""
 
     def __init__(
-        self, runtime: Runtime, layout: Layout, finisher: Finisher, executor: Executor, limits: BatchLimits
+        self,
+        runtime: Runtime,
+        layout: Layout,
+        finisher: Finisher,
+        executor: Executor,
+        limits: BatchLimits,
+        shadow_executor: Executor | None = None,
     ) -> None:
         self._runtime = runtime
         self._layout = layout
@@ -97,18 +90,33 @@ class Batcher:
         self._finisher = finisher
         self._waits = runtime.executor is not None
         self._executor = runtime.executor or executor
-        self._limits = limits
-        self._batch_rows = min(limits.batch_rows, runtime.max_rows or limits.batch_rows)
-        self._queue: deque[Pending] = deque()
+        self._shadow_executor = runtime.executor or shadow_executor or executor
+        self.queue = PendingQueue()
         self._probes: deque[tuple[Columns, asyncio.Future[list[Array]]]] = deque()
         self._running: asyncio.Task[None] | None = None
         self._in_thread: list[Pending] = []
+        self._running_rows = 0
         self._scheduled = False
         self._seconds: dict[int, float] = {}
         self._emptied = asyncio.Event()
-        self.queued_rows = 0
         self.times = RunTimes(0.0)
         """Of the batch that runs, or ran last."""
+        self.limits = limits
+
+    @property
+    def limits(self) -> BatchLimits:
+        """The bounds in force; they may be replaced at any time."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: BatchLimits) -> None:
+        self._limits = limits
+        self._batch_rows = min(limits.batch_rows, self._runtime.max_rows or limits.batch_rows)
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait, a shadow's apart."""
+        return self.queue.rows
 
     @property
     def busy(self) -> bool:
@@ -118,7 +126,7 @@ class Batcher:
     @property
     def idle(self) -> bool:
         """Whether nothing is queued or running."""
-        return not self._queue and not self._probes and self._running is None
+        return not self.queue and not self._probes and self._running is None
 
     async def drained(self) -> None:
         """Return once nothing is queued or running."""
@@ -126,14 +134,21 @@ class Batcher:
             self._emptied.clear()
             await self._emptied.wait()
 
+    def must_wait(self, rows: int) -> bool:
+        """Whether `rows` submitted now would wait for a run to end, so that it is worth watching whether the caller
+        is still there."""
+        return self._running is not None or self.queue.rows + rows > self._batch_rows
+
     def submit(self, pending: Pending) -> None:
         """Queue `pending`. Raises `TooLarge`, or `Overloaded` when the queue is full."""
         if pending.count > self._limits.request_rows:
             raise TooLarge(f"{pending.count} rows in one request; at most {self._limits.request_rows} are taken")
-        if self._queue and self.queued_rows + pending.count > self._limits.queue_rows:
-            raise Overloaded(f"{self.queued_rows} rows wait for this model already; try again in a second")
-        self._queue.append(pending)
-        self.queued_rows += pending.count
+        try:
+            displaced = self.queue.push(pending, self._limits.queue_rows)
+        except Full:
+            raise self._overloaded(f"{self.queue.rows} rows wait for this model already") from None
+        if displaced:
+            self._finisher.refuse(displaced, self._overloaded("a request of higher priority took this one's place"))
         self._schedule()
 
     async def probe(self, columns: Columns) -> list[Array]:
@@ -146,14 +161,25 @@ class Batcher:
 
     def give_up(self, error: TrimtabError) -> None:
         """Refuse what runs and what waits, because the runtime does not come back from its run."""
-        waiting, self.queued_rows = [*self._in_thread, *self._queue], 0
-        self._queue.clear()
-        self._finisher.refuse(waiting, error)
+        self._finisher.refuse([*self._in_thread, *self.queue.clear()], error)
 
     def _schedule(self) -> None:
         if not self._scheduled and self._running is None:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._turn)
+
+    def seconds_until_idle(self) -> float:
+        """How long the run under way and all that waits should take, by what was measured."""
+        whole, rest = divmod(self.queue.rows, self._batch_rows)
+        seconds = whole * self.expected_seconds(self._batch_rows)
+        for rows in (rest, self._running_rows):
+            if rows:
+                seconds += self.expected_seconds(rows)
+        return seconds
+
+    def _overloaded(self, why: str) -> Overloaded:
+        seconds = max(self.seconds_until_idle(), 0.001)
+        return Overloaded(f"{why}; what waits should take {seconds:.3g} s", retry_after_seconds=seconds)
 
     def learn(self, rows: int, seconds: float) -> None:
         """Note how long a run of `rows` took. A single time counts at most twice what is expected: that a thread was
@@ -184,7 +210,7 @@ class Batcher:
             if not future.done():  # else whoever asked has given up
                 self._running = asyncio.get_running_loop().create_task(self._run_probe(columns, future))
                 return
-        batch = self._take()
+        batch = self.queue.take(self._batch_rows)
         try:
             if batch:
                 self._begin(batch)
@@ -195,29 +221,26 @@ class Batcher:
     def _begin(self, taken: list[Pending]) -> None:
         self.times = RunTimes(time.perf_counter())
         columns, batch = self._assemble(taken)
-        if batch:
-            if not self._waits and self.expected_seconds(columns.rows) <= BLOCKING_SECONDS:
-                self._run_here(batch, columns)
-            else:
-                self._running = asyncio.get_running_loop().create_task(self._run_in_thread(batch, columns))
+        if not batch:
+            return
+        expected = self.expected_seconds(columns.rows)
+        if batch[0].priority is not Priority.SHADOW:
+            here = expected <= BLOCKING_SECONDS
+            executor = self._executor
+        else:
+            here = bool(self._seconds) and expected <= SHADOW_BLOCKING_SECONDS
+            executor = self._shadow_executor
+        if here and not self._waits:
+            self._run_here(batch, columns)
+        else:
+            self._running_rows = columns.rows
+            self._running = asyncio.get_running_loop().create_task(self._run_in_thread(batch, columns, executor))
 
     def _go_on(self) -> None:
-        if self._queue or self._probes:
+        if self.queue or self._probes:
             self._schedule()
         elif self.idle:
             self._emptied.set()
-
-    def _take(self) -> list[Pending]:
-        batch: list[Pending] = []
-        rows = 0
-        queue = self._queue
-        while queue and (not batch or rows + queue[0].count <= self._batch_rows):
-            pending = queue.popleft()
-            self.queued_rows -= pending.count
-            if not pending.future.done():  # cancelled: the client hung up or its time ran out
-                batch.append(pending)
-                rows += pending.count
-        return batch
 
     def _assemble(self, batch: list[Pending]) -> tuple[Columns, list[Pending]]:
         columns = self._columns(batch)
@@ -300,23 +323,24 @@ class Batcher:
             self._running = None
             self._go_on()
 
-    async def _run_in_thread(self, batch: list[Pending], columns: Columns) -> None:
+    async def _run_in_thread(self, batch: list[Pending], columns: Columns, executor: Executor) -> None:
         loop = asyncio.get_running_loop()
         self._in_thread = batch
         try:
             try:
-                outputs = await loop.run_in_executor(self._executor, self._run, columns)
+                outputs = await loop.run_in_executor(executor, self._run, columns)
             except Failed as error:
-                await self._failed_in_thread(batch, columns, error)
+                await self._failed_in_thread(batch, columns, error, executor)
             except Unavailable as error:
                 self._lost(batch, columns, error)
             else:
-                self._finisher.finish(batch, columns, outputs)
+                self._finish(batch, columns, outputs)
         except Exception as error:  # noqa: BLE001 - as in `_turn`
             self._finisher.refuse(batch, _defect(error))
         finally:
             self._in_thread = []
             self._running = None
+            self._running_rows = 0
             self._go_on()
 
     def _lost(self, batch: list[Pending], columns: Columns, error: Unavailable) -> None:
@@ -325,22 +349,48 @@ class Batcher:
         for pending in batch:
             own = self._layout.take(columns, slice(offset, offset + pending.count))
             offset += pending.count
-            self._finisher.fail(pending, own, copy(error))
+            self._fail(pending, own, RuntimeLost(error.detail))
 
-    async def _failed_in_thread(self, batch: list[Pending], columns: Columns, error: Failed) -> None:
+    async def _failed_in_thread(
+        self, batch: list[Pending], columns: Columns, error: Failed, executor: Executor
+    ) -> None:
         if len(batch) == 1:
-            self._finisher.fail(batch[0], columns, error)
+            self._fail(batch[0], columns, error)
             return
         offset = 0
         for pending in batch:
             own = self._layout.take(columns, slice(offset, offset + pending.count))
             offset += pending.count
+            if pending.future.done():
+                self.queue.dropped += 1
+                continue
             try:
-                outputs = await asyncio.get_running_loop().run_in_executor(self._executor, self._run, own)
-            except (Failed, Unavailable) as its_own:
-                self._finisher.fail(pending, own, its_own)
+                outputs = await asyncio.get_running_loop().run_in_executor(executor, self._run, own)
+            except Failed as its_own:
+                self._fail(pending, own, its_own)
+            except Unavailable as lost:
+                self._fail(pending, own, RuntimeLost(lost.detail))
             else:
-                self._finisher.finish([pending], own, outputs)
+                self._finish([pending], own, outputs)
+
+    def _fail(self, pending: Pending, columns: Columns, error: Failed | RuntimeLost) -> None:
+        """A failure is noted though the caller hung up; one whose time ran out is noted as that already."""
+        if pending.future.cancelled() or not pending.future.done():
+            self._finisher.fail(pending, columns, error)
+
+    def _finish(self, batch: list[Pending], columns: Columns, outputs: list[Array]) -> None:
+        """Those who hung up or whose time ran out during the run get no answer, hence no row of answers."""
+        if any(pending.future.done() for pending in batch):
+            waits = [not pending.future.done() for pending in batch]
+            rows = np.repeat(waits, [pending.count for pending in batch])
+            columns = self._layout.take(columns, rows)
+            outputs = [output[rows] for output in outputs]
+            self.queue.dropped += len(batch)
+            batch = [pending for pending in batch if not pending.future.done()]
+            self.queue.dropped -= len(batch)
+            if not batch:
+                return
+        self._finisher.finish(batch, columns, outputs)
 
 
 def _defect(error: Exception) -> Failed:

@@ -22,15 +22,13 @@ class ServerConfig(StrictDocument):
     warmup_on_load: bool = True
     enable_gpu: bool = Field(default=False, validation_alias=AliasChoices("enable_gpu", "enableGPU", "enableGpu"))
     cache_ttl: float = Field(default=0, ge=0, validation_alias=AliasChoices("cache_ttl", "cacheTTL", "cacheTtl"))
+    """How long a prediction may be repeated, for models whose deployment does not say; 0: it is not."""
     health_check_interval: float = Field(default=30, ge=0, le=86_400)
     """Pause between two self-checks of what is in memory; 0: none."""
 
     def not_built(self) -> list[str]:
         """What this document asks for and this release does not do."""
-        missing = []
-        if self.cache_ttl:
-            missing.append("cacheTTL: predictions are not cached in this release")
-        return missing
+        return []
 
     def notes(self) -> list[str]:
         """What this document asks for and this machine does not have."""

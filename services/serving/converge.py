@@ -11,11 +11,10 @@ from collections.abc import Callable
 from schemas.events import DeploymentWanted
 from services.kernel.errors import TrimtabError
 from services.kernel.telemetry import get_logger
-from services.serving.catalog import Catalog, Deployed
+from services.serving.catalog import Catalog
 from services.serving.model import refs_of, servable
 from services.serving.nursery import Nursery
 from services.serving.residents import Residents
-from services.serving.router import RoutePlan
 from services.serving.turns import Urgency
 
 log = get_logger(__name__)
@@ -118,10 +117,7 @@ class Converger:
     def _install(self, wanted: DeploymentWanted) -> None:
         """Swap the routes of one model, in one turn of the event loop."""
         versions = {ref.version: there for ref in refs_of(wanted) if (there := self._residents.get(ref)) is not None}
-        for served in versions.values():
-            served.keep(wanted.options.inputs)
-        self._catalog.models[wanted.model_id] = Deployed(RoutePlan(wanted), versions)
-        self._catalog.loading.pop(wanted.model_id, None)
+        self._catalog.install(wanted, versions)
         log.info(
             "routes_in_force",
             model_id=wanted.model_id,

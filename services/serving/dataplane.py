@@ -54,6 +54,8 @@ class DataPlane:
             await exchange.refuse(error, encode)
         except HungUp:
             return
+        if exchange.after is not None:
+            exchange.after()
 
 
 async def _only_posts(exchange: Exchange) -> None:

@@ -5,6 +5,7 @@ headers: Host, Origin, the body's kind, size and coding.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from functools import cache
 from http import HTTPStatus
@@ -99,6 +100,7 @@ class Exchange:
         "_gate",
         "_receive",
         "_send",
+        "after",
         "authorization",
         "binary_header_length",
         "content_length",
@@ -113,6 +115,8 @@ class Exchange:
         self.authorization: str | None = None
         self.binary_header_length: bytes | None = None
         self.content_length = 0
+        self.after: Callable[[], None] | None = None
+        """Called once the answer has left."""
         self._accept_encoding: bytes | None = None
         self._content_coding: bytes | None = None
 
@@ -185,26 +189,30 @@ class Exchange:
         plain = decompressor.first()
         return plain if plain is not None else await asyncio.to_thread(decompressor.rest)
 
-    async def wait(self, future: "asyncio.Future[T]", *, queued: bool, timeout_seconds: float | None = None) -> T:
-        """The answer; when it is `queued` behind a run, a client that hangs up leaves the queue.
+    async def wait(self, future: "asyncio.Future[T]", *, watched: bool, timeout_seconds: float | None = None) -> T:
+        """The answer. `watched`: a client that hangs up meanwhile leaves the queue.
 
-        Raises `HungUp`, `TimedOut` and whatever the future raises.
+        Raises `HungUp`, `TimedOut` and whatever the future raises. In all cases the future is done afterwards.
         """
-        if not queued and timeout_seconds is None:
-            return await future
+        if timeout_seconds is None:
+            return await (self._watched(future) if watched else future)
+        timer = asyncio.get_running_loop().call_later(timeout_seconds, _expire, future, timeout_seconds)
+        try:
+            return await (self._watched(future) if watched else future)
+        finally:
+            timer.cancel()
+
+    async def _watched(self, future: "asyncio.Future[T]") -> T:
         gone: asyncio.Future[Any] = asyncio.ensure_future(self._receive())
         both: list[asyncio.Future[Any]] = [future, gone]
         try:
-            await asyncio.wait(both, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            hung_up = gone.done()
-            gone.cancel()
-        if future.done():
-            return future.result()
-        future.cancel()
-        if hung_up:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if future.done():
+                return future.result()
             raise HungUp
-        raise TimedOut(f"no answer within {timeout_seconds:g} s")
+        finally:
+            gone.cancel()
+            future.cancel()
 
     async def answer(self, body: bytes, *, status: int = 200, kind: bytes = JSON, extra: Headers | None = None) -> None:
         """Send the answer."""
@@ -252,7 +260,7 @@ class Exchange:
         extra: Headers = []
         if status == 503:
             seconds = error.retry_after_seconds if isinstance(error, Overloaded) else 2.0
-            extra.append((b"retry-after", str(max(1, round(seconds))).encode()))
+            extra.append((b"retry-after", str(max(1, math.ceil(seconds))).encode()))
         elif status == 401:
             extra.append((b"www-authenticate", b"Bearer"))
         elif isinstance(error, UnsupportedCoding):
@@ -279,6 +287,11 @@ class BadHost(Undecodable):
     """The Host header names another server."""
 
     code = "unknown-host"
+
+
+def _expire(future: "asyncio.Future[Any]", seconds: float) -> None:
+    if not future.done():
+        future.set_exception(TimedOut(f"no answer within {seconds:.4g} s"))
 
 
 def _host_name(netloc: bytes) -> str:

@@ -103,6 +103,15 @@ class Measures:
         runs.extend((requests, rows, started, queued, times.taken, times.began, times.ended, times.read))
         if len(runs) >= _FOLD_RUNS:
             self._fold_runs()
+        self._note_latencies(latencies_us)
+
+    def repeated(self, requests: int, latencies_us: NDArray[np.uint32]) -> None:
+        """`requests` were answered from the cache, without a run."""
+        self.requests += requests
+        self.rows += len(latencies_us)
+        self._note_latencies(latencies_us)
+
+    def _note_latencies(self, latencies_us: NDArray[np.uint32]) -> None:
         with self._lock:
             self._waiting.append(latencies_us)
             if len(self._waiting) >= _FOLD_BATCHES:

@@ -1,7 +1,7 @@
 """What is wanted, what is there, what has to go. Pure."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -47,6 +47,11 @@ class Resident:
     idle: bool = True
     held: bool = False
     pinned: bool = False
+
+
+def identity_of(ref: VersionRef) -> str:
+    """A text that tells the version, as it is run, from every other one."""
+    return "\0".join(f"{name}={value}" for name, value in sorted(asdict(ref).items()))
 
 
 def ref_of(model_id: str, route: Route, options: ServingOptions) -> VersionRef:

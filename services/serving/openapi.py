@@ -12,7 +12,9 @@ _ROW = {
 _OPTIONS = {
     "modelId": {"type": "string"},
     "version": {"type": "string", "description": "a deployed version; none: the routes decide"},
-    "timeoutMs": {"type": "number", "exclusiveMinimum": 0},
+    "timeoutMs": {"type": "number", "exclusiveMinimum": 0, "maximum": 3_600_000},
+    "priority": {"type": "string", "enum": ["high", "normal", "low"]},
+    "cache": {"type": "boolean", "description": "whether a cached answer will do, and this one may be kept"},
 }
 _EXPLAIN = {
     "method": {"type": "string", "enum": ["shapley", "lime"], "default": "shapley"},
@@ -60,6 +62,7 @@ _PREDICTION = {
         "latency_ms": {"type": "number"},
         "cached": {"type": "boolean"},
         "fallback": {"type": "boolean"},
+        "fallback_by": {"enum": ["version", "model", "constant", None]},
         "explanation": {"anyOf": [_EXPLANATION, {"type": "null"}], "description": "where it was asked for"},
         "explanation_error": {
             "type": "object",

@@ -192,6 +192,9 @@ class Pool:
             state = VersionState("ready", state.since, "unloaded to make room; the next request loads it")
         elif wanted.model_id in self._room.off:
             state = VersionState("loading", state.since, UNLOADED_BY_HAND)
+        elif served is not None and served.breaker is not None and served.breaker.state != "closed":
+            detail = f"its circuit is {served.breaker.state}: it failed too often just now"
+            state = VersionState(state.state, state.since, detail)
         if served is None:
             return status_of(ref, state, 0, 0)
         return status_of(ref, state, served.measures.requests, served.measures.error_count, served.memory_bytes)

@@ -9,13 +9,16 @@ import msgspec
 import numpy as np
 
 from services.kernel.errors import InvalidInput, NotBuilt, TooLarge, TrimtabError
-from services.serving.catalog import Catalog, Chosen
+from services.serving.ask_options import PLAIN, AskOptions, PriorityName, checked_timeout, named_priority
+from services.serving.asking import Asking
+from services.serving.catalog import Chosen
 from services.serving.columns import Columns, Row
 from services.serving.exchange import LARGE_BODY_BYTES, PROBLEM, Exchange
 from services.serving.explain.request import ExplainOptions, read_options
 from services.serving.inputs import DEFAULT_STRING_BYTES, check_texts, load_leniently
 from services.serving.model import VersionRef
-from services.serving.served import Answer, ServedVersion
+from services.serving.question import Question
+from services.serving.served import Answer, FallbackBy, ServedVersion
 
 Authorize = Callable[[str | None, str, str | None], None]
 """(Authorization header, scope, model id) -> None, or raises `Unauthenticated` or `Forbidden`."""
@@ -32,6 +35,8 @@ class _Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     version: str | None = None
     timeout_ms: float | None = None
     timeoutMs: float | None = None
+    priority: PriorityName | None = None
+    cache: bool = True
     explain: bool | dict[str, Any] = False
 
     @property
@@ -41,12 +46,13 @@ class _Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise InvalidInput("the request must name its model: modelId")
         return found
 
-    @property
-    def timeout_seconds(self) -> float | None:
-        found = self.timeout_ms if self.timeout_ms is not None else self.timeoutMs
-        if found is not None and not 0 < found <= 3_600_000:
-            raise InvalidInput("timeoutMs must be more than 0 and at most 3600000")
-        return None if found is None else found / 1000
+    def read(self) -> AskOptions:
+        """What was said of the asking. Raises `InvalidInput`."""
+        timeout_ms = self.timeout_ms if self.timeout_ms is not None else self.timeoutMs
+        if timeout_ms is None and self.version is None and self.priority is None and self.cache:
+            return PLAIN
+        seconds = None if timeout_ms is None else checked_timeout(timeout_ms / 1000, "timeoutMs")
+        return AskOptions(self.version, seconds, named_priority(self.priority), self.cache)
 
     @property
     def explanation(self) -> ExplainOptions | None:
@@ -74,6 +80,7 @@ class PredictAnswer(msgspec.Struct):
     latency_ms: float
     cached: bool
     fallback: bool
+    fallback_by: FallbackBy | None
 
 
 class _BatchAnswer(msgspec.Struct):
@@ -86,19 +93,18 @@ _encode = msgspec.json.Encoder().encode
 
 
 class PredictApi:
-    """The two routes over a catalog."""
+    """The two routes."""
 
     def __init__(
         self,
-        catalog: Catalog,
+        asking: Asking,
         authorize: Authorize,
-        max_rows: int,
         string_bytes: int = DEFAULT_STRING_BYTES,
         explain: Explain | None = None,
     ) -> None:
-        self._catalog = catalog
+        self._asking = asking
+        self._catalog = asking.catalog
         self._authorize = authorize
-        self._max_rows = max_rows
         self._string_bytes = string_bytes
         self._explain = explain
 
@@ -110,20 +116,21 @@ class PredictApi:
         try:
             request = _decode_one(body)
             given: object = request.input
-            options: _Options = request
+            said: _Options = request
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            options, given = _slowly(body, "input", error)
-        self._authorize(exchange.authorization, "predict", options.model)
-        explanation = options.explanation
-        if options.model not in self._catalog.models:
-            await self._catalog.bring(options.model)
-        chosen = self._choose(exchange, options, given)
+            said, given = _slowly(body, "input", error)
+        model = said.model
+        self._authorize(exchange.authorization, "predict", model)
+        options, explanation = said.read(), said.explanation
+        if model not in self._catalog.models:
+            await self._catalog.bring(model)
+        chosen = self._asking.choose(exchange, model, options.version, _feature, given)
         try:
             row = self._row(chosen.served, given)
         except TrimtabError as error:
             chosen.served.measures.failed(error.code, time.perf_counter() - started)
             raise
-        answer = await self._ask(exchange, chosen, 1, (row,), None, started, options.timeout_seconds)
+        answer = await self._asking.ask(exchange, chosen, Question(1, (row,), None, started, options))
         found = _answers(answer, started)[0]
         told = found if explanation is None else await self._beside(answer, row, found, explanation)
         await exchange.answer(_encode(told))
@@ -145,26 +152,36 @@ class PredictApi:
         body = await exchange.body()
         started = time.perf_counter()
         large = len(body) > LARGE_BODY_BYTES
-        options, given = await asyncio.to_thread(_read_batch, body) if large else _read_batch(body)
-        self._authorize(exchange.authorization, "predict", options.model)
-        if options.explain is not False:
+        said, given = await asyncio.to_thread(_read_batch, body) if large else _read_batch(body)
+        model = said.model
+        self._authorize(exchange.authorization, "predict", model)
+        if said.explain is not False:
             raise InvalidInput("explain: one row at a time with its prediction, several by POST /mlops/explain")
-        if options.model not in self._catalog.models:
-            await self._catalog.bring(options.model)
+        options = said.read()
+        if model not in self._catalog.models:
+            await self._catalog.bring(model)
         if not given:
             raise InvalidInput("inputs is empty: send at least one row")
-        if len(given) > self._max_rows:
-            raise TooLarge(f"inputs has {len(given)} rows; at most {self._max_rows} are taken in one request")
-        chosen, rows, columns = await self._converted(exchange, options, given, started, aside=large)
-        answer = await self._ask(exchange, chosen, len(given), rows, columns, started, options.timeout_seconds)
+        chosen, rows, columns = await self._converted(exchange, model, options, given, started, aside=large)
+        answer = await self._asking.ask(exchange, chosen, Question(len(given), rows, columns, started, options))
         encoded = await asyncio.to_thread(_encode_batch, answer, started) if large else _encode_batch(answer, started)
         await exchange.answer_compressed(encoded)
 
     async def _converted(
-        self, exchange: Exchange, options: _Options, given: Sequence[object], started: float, *, aside: bool
+        self,
+        exchange: Exchange,
+        model: str,
+        options: AskOptions,
+        given: Sequence[object],
+        started: float,
+        *,
+        aside: bool,
     ) -> tuple[Chosen, Sequence[Row] | None, Columns | None]:
         """The version that answers and the rows as it takes them; `aside`: made to columns in a thread."""
-        chosen = self._choose(exchange, options, given[0])
+        chosen = self._asking.choose(exchange, model, options.version, _feature, given[0])
+        most = chosen.served.batcher.limits.request_rows
+        if len(given) > most:
+            raise TooLarge(f"inputs has {len(given)} rows; at most {most} are taken in one request")
         try:
             if not aside:
                 return chosen, self._rows(chosen.served, given), None
@@ -194,29 +211,6 @@ class PredictApi:
 
     def _columns(self, served: ServedVersion, given: Sequence[object]) -> Columns:
         return served.layout.from_rows(self._rows(served, given))
-
-    def _choose(self, exchange: Exchange, options: _Options, given: object) -> Chosen:
-        model_id = options.model
-        sticky = self._catalog.deployed(model_id).plan.sticky_key
-        key = None if sticky is None else exchange.header(sticky) or _feature_text(given, sticky)
-        return self._catalog.choose(model_id, options.version, key)
-
-    async def _ask(
-        self,
-        exchange: Exchange,
-        chosen: Chosen,
-        count: int,
-        rows: Sequence[Row] | None,
-        columns: Columns | None,
-        started: float,
-        timeout_seconds: float | None,
-    ) -> Answer:
-        try:
-            queued = chosen.served.batcher.busy
-            future = self._catalog.ask(chosen, count, rows, columns, started)
-            return await exchange.wait(future, queued=queued, timeout_seconds=timeout_seconds)
-        except TrimtabError as error:
-            return await self._catalog.fall_back(chosen, error, count, rows, columns, started)
 
 
 def encode_problem(status: int, error: TrimtabError) -> tuple[int, bytes, bytes]:
@@ -262,10 +256,9 @@ def _slowly(body: bytes, field: str, error: Exception) -> tuple[_Options, Any]:
         raise InvalidInput(f"the request does not fit: {wrong}") from wrong
 
 
-def _feature_text(given: object, feature: str) -> str | None:
+def _feature(given: object, name: str) -> object:
     document = load_leniently(bytes(given)) if isinstance(given, msgspec.Raw) else given
-    value = document.get(feature) if isinstance(document, dict) else None
-    return None if value is None else str(value)
+    return document.get(name) if isinstance(document, dict) else None
 
 
 def _encode_batch(answer: Answer, started: float) -> bytes:
@@ -296,8 +289,9 @@ def _answers(answer: Answer, started: float) -> list[PredictAnswer]:
                 answer.route,
                 answer.prediction_id(row),
                 latency_ms,
-                False,
-                answer.fallback,
+                answer.cached,
+                answer.fallback_by is not None,
+                answer.fallback_by,
             )
         )
     return answers

@@ -15,7 +15,7 @@ from services.kernel.storage import ArtifactStore
 from services.kernel.telemetry import get_logger
 from services.serving.batcher import BatchLimits
 from services.serving.loader import Loaded, load
-from services.serving.model import VersionRef, VersionState
+from services.serving.model import VersionRef, VersionState, identity_of
 from services.serving.nursery import Nursery
 from services.serving.predlog import LogBudget, ModelLog, Syncer
 from services.serving.redaction import Tokens
@@ -23,6 +23,7 @@ from services.serving.runtime.memory import give_back
 from services.serving.runtime.opening import runtime_options
 from services.serving.served import ServedVersion
 from services.serving.settings import ServingSettings
+from services.serving.shadow import shadow_executor
 from services.serving.shipper import Shipper
 from services.serving.turns import Turns, Urgency
 
@@ -54,6 +55,7 @@ class Residents:
         self._turns = Turns()
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._running: Executor = ThreadPoolExecutor(settings.serving_runtime_threads, thread_name_prefix="runtime")
+        self._shadow = shadow_executor()
         self._there: dict[VersionRef, ServedVersion] = {}
         self._states: dict[VersionRef, VersionState] = {}
         self._loads: dict[VersionRef, asyncio.Task[ServedVersion]] = {}
@@ -145,6 +147,7 @@ class Residents:
         """Let the threads end."""
         self._loading.shutdown(wait=False, cancel_futures=True)
         self._running.shutdown(wait=False)
+        self._shadow.shutdown(wait=False)
 
     async def _load(self, ref: VersionRef, urgency: Urgency) -> ServedVersion:
         self._states.setdefault(ref, VersionState("loading", datetime.now(UTC)))
@@ -197,6 +200,8 @@ class Residents:
             limits=BatchLimits(settings.serving_batch_rows, settings.serving_queue_rows, settings.serving_request_rows),
             clauses=settings.clauses,
             syncer=self._syncer,
+            identity=identity_of(ref),
+            shadow_executor=self._shadow,
         )
         served.memory_bytes = loaded.memory_bytes
         served.ref = ref

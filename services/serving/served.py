@@ -7,27 +7,32 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.features import Signature
 from schemas.predictions import prediction_id
-from schemas.serving_options import InputContract
+from schemas.serving_options import Constant, ServingOptions
 from services.kernel.errors import InvalidInput, Overloaded, TrimtabError, Unavailable
-from services.serving.batcher import Batcher, BatchLimits, Pending
+from services.serving.batcher import Batcher, BatchLimits
 from services.serving.blocks import RowFormat
+from services.serving.circuit import Breaker
 from services.serving.clauses import Clauses
 from services.serving.columns import Columns, Layout, Row
+from services.serving.constants import constant_outputs
 from services.serving.inputs import RowReader
 from services.serving.measures import Measures, RunTimes
 from services.serving.model import VersionRef
 from services.serving.outputs import Meaning, OutputReader
 from services.serving.predlog import ModelLog, Syncer
+from services.serving.queue import Pending, Priority
 from services.serving.router import SHADOW
 from services.serving.runtime import Array, Runtime, RuntimeFailed
 from services.serving.sampling import Drawn, draw
+
+FallbackBy = Literal["version", "model", "constant"]
 
 
 class Finished:
@@ -100,7 +105,9 @@ class Answer:
     batch: Finished
     start: int
     count: int
-    fallback: bool = False
+    cached: bool = False
+    fallback_by: "FallbackBy | None" = None
+    """What answered in the place of the version that was asked; None: that version did."""
 
     def prediction_id(self, row: int) -> str:
         """The id of the request's row number `row`."""
@@ -122,6 +129,8 @@ class ServedVersion:
         limits: BatchLimits | None = None,
         clauses: Clauses | None = None,
         syncer: Syncer | None = None,
+        identity: str = "",
+        shadow_executor: Executor | None = None,
     ) -> None:
         self.model_id = model_id
         self.version = version
@@ -140,6 +149,12 @@ class ServedVersion:
         self.load_seconds: float | None = None
         self.sample: Columns | None = None
         """What it is checked with."""
+        self.identity = identity
+        """Tells these very files, as they are run, from all others; without one nothing of this version is cached."""
+        self.breaker: Breaker | None = None
+        self.shadow_rows = 0
+        """Rows of copies that it has not answered yet."""
+        self._own_limits = limits or BatchLimits()
         self._log = model_log
         self._form = RowFormat(signature)
         self._runtime = runtime
@@ -149,16 +164,33 @@ class ServedVersion:
         self.on_idle: Callable[[], None] = _nobody_listens
         """Called when the last holder lets go."""
         self._syncer = syncer
-        self.limits = limits or BatchLimits()
-        self.batcher = Batcher(runtime, self.layout, self, executor, self.limits)
-        self.keep(InputContract())
+        self.batcher = Batcher(runtime, self.layout, self, executor, self._own_limits, shadow_executor)
+        self.apply(ServingOptions())
 
-    def keep(self, contract: InputContract) -> None:
-        """Hold requests to `contract` from now on; where it says nothing, to the server's own clauses."""
-        self.reader.clauses = self.batcher.contract.clauses = self._clauses.under(contract)
+    def apply(self, options: ServingOptions) -> None:
+        """Serve as the model's `options` say from now on; what they leave open is the server's own setting."""
+        self.reader.clauses = self.batcher.contract.clauses = self._clauses.under(options.inputs)
+        own = self._own_limits
+        self.batcher.limits = BatchLimits(
+            options.batch_rows or own.batch_rows,
+            options.queue_rows or own.queue_rows,
+            options.request_rows or own.request_rows,
+        )
+        if options.circuit is None:
+            self.breaker = None
+        elif self.breaker is None:
+            self.breaker = Breaker(options.circuit)
+        else:
+            self.breaker.rule = options.circuit
 
     def ask(
-        self, count: int, rows: Sequence[Row] | None, columns: Columns | None, route: str, started: float
+        self,
+        count: int,
+        rows: Sequence[Row] | None,
+        columns: Columns | None,
+        route: str,
+        started: float,
+        priority: Priority = Priority.NORMAL,
     ) -> "asyncio.Future[Answer]":
         """Queue validated rows. The future gives the `Answer` or raises what `Finisher.fail` was told.
 
@@ -167,8 +199,43 @@ class ServedVersion:
         if self._closed:
             raise Unavailable(f"version {self.version} of {self.model_id!r} was unloaded just now; try again")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.batcher.submit(Pending(count, rows, columns, route, started, future, time.perf_counter()))
+        now = time.perf_counter()
+        self.batcher.submit(Pending(count, rows, columns, route, started, future, now, priority))
         return future
+
+    def answer_with(
+        self,
+        outputs: list[Array],
+        columns: Columns,
+        route: str,
+        started: float,
+        source: Literal["cache", "constant"] = "cache",
+    ) -> "asyncio.Future[Answer]":
+        """Log and answer `columns` by `outputs` that are there already: the runtime does not run.
+
+        The future raises `InvalidInput` for rows that would not have been run either.
+        """
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        pending = Pending(columns.rows, None, columns, route, started, future, source=source)
+        contract = self.batcher.contract
+        if contract.broken(columns) is not None:
+            self.fail(pending, columns, contract.refusal(columns))
+        else:
+            self.finish([pending], columns, outputs)
+        return future
+
+    def answer_constant(
+        self, constant: Constant, columns: Columns, route: str, started: float
+    ) -> "asyncio.Future[Answer] | None":
+        """Answer every row of `columns` by `constant`; None when that can't fill this version's outputs."""
+        outputs = constant_outputs(self.signature, constant, columns.rows)
+        return None if outputs is None else self.answer_with(outputs, columns, route, started, "constant")
+
+    def overdue(self, columns: Columns, route: str, started: float, error: TrimtabError) -> None:
+        """Nobody waits for `columns` any more because it took too long: the failure is counted and logged."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        future.cancel()
+        self.fail(Pending(columns.rows, None, columns, route, started, future), columns, error)
 
     def finish(self, batch: list[Pending], columns: Columns, outputs: list[Array]) -> None:
         """See `batcher.Finisher`: log the rows, then answer."""
@@ -333,15 +400,20 @@ class ServedVersion:
     def _resolve(
         self, batch: list[Pending], finished: Finished, latencies_us: NDArray[np.uint32], times: RunTimes
     ) -> None:
+        source = batch[0].source
+        cached = source == "cache"
         start = 0
         started = queued = 0.0
         for pending in batch:
             started += pending.started
             queued += pending.queued_at
             if not pending.future.done():
-                pending.future.set_result(Answer(self, pending.route, finished, start, pending.count))
+                pending.future.set_result(Answer(self, pending.route, finished, start, pending.count, cached))
             start += pending.count
-        self.measures.answered(len(batch), latencies_us, times, started, queued)
+        if source == "run":
+            self.measures.answered(len(batch), latencies_us, times, started, queued)
+        elif cached:  # this version had no part in a constant
+            self.measures.repeated(len(batch), latencies_us)
 
 
 def _nobody_listens() -> None:

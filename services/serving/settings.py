@@ -40,8 +40,22 @@ class ServingSettings(Settings):
     """Smallest prediction answer that is compressed for a client that asks for `gzip` or `deflate` alone."""
     serving_compress_listed: bool = False
     """Whether a list of codings, which HTTP libraries send unasked, counts as asking."""
+    serving_shadow_rows: int = Field(default=1024, ge=1)
+    """Rows that one version may have outstanding as a shadow; past it the shadow does not see requests."""
     serving_linger_seconds: float = Field(default=1.0, ge=0, le=60)
     """How long a stopping process still answers what open connections send, asking them to close."""
+
+    # prediction cache; what is kept and for how long: `cacheTTL` and a deployment's `cache_ttl_seconds`
+    serving_cache_bytes: int = Field(default=64 << 20, ge=0)
+    """Memory of the cache in this process; 0: nothing is cached there."""
+    serving_cache_url: SecretStr | None = None
+    """`redis://...`, `rediss://...` or `unix://...`: predictions are cached there, for all replicas."""
+    serving_cache_timeout_ms: float = Field(default=10.0, gt=0, le=1000)
+    """How long a request waits for that cache; then it is answered without."""
+    serving_cache_rest_seconds: float = Field(default=5.0, gt=0, le=3600)
+    """How long that cache is left alone after it failed or was slow."""
+    serving_cache_value_bytes: int = Field(default=64 << 10, ge=1024, le=64 << 20)
+    """Largest answer that is kept there."""
 
     # runtimes
     serving_intra_op_threads: int = Field(default=1, ge=1, le=256)

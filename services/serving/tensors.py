@@ -6,6 +6,7 @@ then its bytes. FP16 exists only in binary; BF16 is not taken, since no feature 
 """
 
 import array
+import json
 import math
 import struct
 from functools import cache
@@ -25,6 +26,8 @@ _MOST_ROWS = 1 << 16  # more are looked at more closely
 
 _V2_NAMES = {dtype.v2: dtype for dtype in DType}
 _FLOATS = msgspec.json.Decoder(list[float]).decode
+_HEAD_BYTES = 64 << 10
+_first_value = json.JSONDecoder().raw_decode
 _ARRAY_CODES = {DType.FLOAT32: "f", DType.FLOAT64: "d"}
 
 
@@ -98,6 +101,33 @@ def from_binary(feature: Feature, rows: int, raw: memoryview) -> Array:
     if feature.dtype is DType.BOOL and raw.nbytes and max(raw) > 1:
         raise InvalidInput(f"input {feature.name!r}: a BOOL byte is 0 or 1")
     return np.frombuffer(raw, dtype=kind).reshape(shape)
+
+
+def first_of_json(data: object) -> object:
+    """The first element of a tensor's JSON data, raw or parsed; None when there is none to be found."""
+    if isinstance(data, msgspec.Raw):
+        start = bytes(memoryview(data)[:_HEAD_BYTES]).decode(errors="replace").lstrip("[ \t\r\n")
+        try:
+            value: object = _first_value(start)[0]
+        except ValueError:
+            return None
+        return value
+    while isinstance(data, list) and data:
+        data = data[0]
+    return data
+
+
+def first_of_binary(datatype: str, raw: memoryview) -> object:
+    """The first element of binary data; None when there is none to be found."""
+    dtype = _V2_NAMES.get(datatype)
+    if dtype is None:
+        return None
+    if dtype is DType.STRING:
+        length = int.from_bytes(raw[:4], "little")
+        return bytes(raw[4 : 4 + min(length, _HEAD_BYTES)]).decode(errors="replace")
+    kind = numpy_dtype(dtype).newbyteorder("<")
+    first: object = np.frombuffer(raw, dtype=kind, count=1)[0].item() if len(raw) >= kind.itemsize else None
+    return first
 
 
 def to_binary(output: Array) -> bytes:

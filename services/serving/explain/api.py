@@ -95,7 +95,7 @@ class ExplainApi:
         ref = await self._versions.find(request.model_id, request.version)
         rows = self._rows(await self._reader(ref), given)
         asked = asyncio.ensure_future(self._explained(ref, rows, request, started))
-        found = await exchange.wait(asked, queued=True)
+        found = await exchange.wait(asked, watched=True)
         await exchange.answer(_encode(found[0] if request.input is not None else _Many(found)))
 
     async def beside(self, ref: VersionRef | None, row: Row, options: ExplainOptions) -> Explanation:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from services.kernel.errors import Failed
+from services.kernel.errors import Failed, Unavailable
 
 Array = NDArray[Any]
 
@@ -18,6 +18,10 @@ class RuntimeFailed(Failed):
     """The model raised, or what it returned does not fit its signature."""
 
     code = "model-failed"
+
+
+class RuntimeLost(Unavailable):
+    """The process that runs the model is gone or hangs; it is started again."""
 
 
 class Runtime(Protocol):

@@ -1,7 +1,7 @@
 """An inference answer: its JSON part and the raw tensors behind it; and the protocol's error document.
 
 The answer carries the platform's own facts in the protocol's `parameters`: `prediction_id` (of the first row; the ids
-of the rows after it count up), `route` and, when it happened, `fallback`.
+of the rows after it count up), `route` and, when it happened, `cached`, `fallback` and `fallback_by`.
 """
 
 from typing import Any
@@ -49,8 +49,11 @@ def encode_answer(answer: Answer, wanted: list[WantedOutput], request_id: str | 
     """
     served, batch = answer.served, answer.batch
     parameters: dict[str, Any] = {"prediction_id": answer.prediction_id(0), "route": answer.route}
-    if answer.fallback:
+    if answer.cached:
+        parameters["cached"] = True
+    if answer.fallback_by is not None:
         parameters["fallback"] = True
+        parameters["fallback_by"] = answer.fallback_by
     names = served.output_names
     outputs: list[_OutputTensor] = []
     blobs: list[bytes] = []

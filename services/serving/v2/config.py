@@ -14,7 +14,7 @@ def config_of(served: ServedVersion, versions: list[str]) -> dict[str, Any]:
 
     `max_batch_size` is the most rows of one request; `parameters` hold how many rows share a run and may wait.
     """
-    signature, limits = served.signature, served.limits
+    signature, limits = served.signature, served.batcher.limits
     parameters = {
         "batch_rows": str(limits.batch_rows),
         "queue_rows": str(limits.queue_rows),

@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 from services.kernel.errors import NotBuilt, NotFound
 from services.kernel.http.problems import MethodNotAllowed
-from services.serving.catalog import Catalog
+from services.serving.asking import Asking
 from services.serving.exchange import Exchange
 from services.serving.inputs import DEFAULT_STRING_BYTES
 from services.serving.predict_api import Authorize
@@ -20,7 +20,7 @@ class ProtocolV2:
 
     def __init__(
         self,
-        catalog: Catalog,
+        asking: Asking,
         authorize: Authorize,
         *,
         server_name: str,
@@ -29,8 +29,10 @@ class ProtocolV2:
         string_bytes: int = DEFAULT_STRING_BYTES,
     ) -> None:
         self._authorize = authorize
-        self._inference = Inference(catalog, authorize, string_bytes)
-        self._metadata = Metadata(catalog, authorize, server_name=server_name, ready=ready, open_health=open_health)
+        self._inference = Inference(asking, authorize, string_bytes)
+        self._metadata = Metadata(
+            asking.catalog, authorize, server_name=server_name, ready=ready, open_health=open_health
+        )
         self._infer_paths: dict[str, tuple[str, str | None]] = {}
 
     async def handle(self, exchange: Exchange) -> None:

@@ -216,6 +216,23 @@ def _mended(feature: Feature, rows: int, given: _Tensor | _RawTensor, raw: memor
     return tensors.converted(feature, tensors.from_json(other, rows, given.data))
 
 
+def first_value(source: tuple[InferRequest, memoryview], name: str) -> object:
+    """What a request says of a sticky key: its parameter of that name, else the first element of that input."""
+    request, binary = source
+    found = (request.parameters or {}).get(name)
+    if found is not None:
+        return found
+    at = 0
+    for given in request.inputs:
+        size = (given.parameters or {}).get("binary_data_size")
+        if given.name == name:
+            if size is None:
+                return None if given.data is _ABSENT else tensors.first_of_json(given.data)
+            return tensors.first_of_binary(given.datatype, binary[at:])
+        at += size if isinstance(size, int) and size > 0 else 0
+    return None
+
+
 def wanted_outputs(served: ServedVersion, request: InferRequest) -> list[WantedOutput]:
     """The outputs to answer with. Raises `InvalidInput`."""
     default = False

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -14,14 +15,16 @@ from starlette.types import Receive, Scope, Send
 from schemas.events import DeploymentWanted, Route
 from schemas.features import Signature
 from schemas.predictions import PredictionBatch
+from schemas.serving_options import ServingOptions
 from services.kernel.errors import NotBuilt
 from services.kernel.settings import Settings
+from services.serving.asking import Asking
+from services.serving.cache.memory import MemoryCache
 from services.serving.catalog import Catalog, Deployed
 from services.serving.dataplane import DataPlane
 from services.serving.exchange import Exchange, Gate
 from services.serving.predict_api import PredictApi
 from services.serving.predlog import LogBudget, ModelLog
-from services.serving.router import RoutePlan
 from services.serving.runtime import Runtime
 from services.serving.runtime.onnx import OnnxRuntime
 from services.serving.served import ServedVersion
@@ -36,6 +39,7 @@ class Plane:
 
     directory: Path
     catalog: Catalog
+    asking: Asking
     budget: LogBudget
     executor: ThreadPoolExecutor
     shipper: Shipper
@@ -52,12 +56,22 @@ class Plane:
         shadow: str | None = None,
         fallback: str | None = None,
         sticky_key: str | None = None,
+        **more: Any,
     ) -> Deployed:
-        """Serve `versions` of a model; the first takes all the traffic unless `weights` say otherwise."""
+        """Serve `versions` of a model; the first takes all the traffic unless `weights` say otherwise. `more` are
+        fields of the wanted state."""
         model_log = ModelLog(self.directory, model_id, "replica-1", self.budget)
         self.shipper.carry(model_log)
         served = {
-            version: ServedVersion(model_id, version, signature, runtime, model_log, self.executor)
+            version: ServedVersion(
+                model_id,
+                version,
+                signature,
+                runtime,
+                model_log,
+                self.executor,
+                identity=f"{model_id}-{version}",
+            )
             for version, (signature, runtime) in versions.items()
         }
         weights = weights or {next(iter(versions)): 100.0}
@@ -70,10 +84,9 @@ class Plane:
             fallback=route("fallback", fallback, 0) if fallback else None,
             sticky_key=sticky_key,
             since=datetime.now(UTC),
+            **more,
         )
-        deployed = Deployed(RoutePlan(wanted), served)
-        self.catalog.models[model_id] = deployed
-        return deployed
+        return self.catalog.install(wanted, served)
 
 
 def route(name: str, version: str, weight: float) -> Route:
@@ -116,24 +129,26 @@ async def plane(tmp_path: Path, executor: ThreadPoolExecutor) -> AsyncIterator[P
         batches.append(PredictionBatch.decode(batch.encode()))
 
     shipper = Shipper(directory, keep, budget)
-    catalog = Catalog(budget)
+    catalog = Catalog()
+    asking = Asking(catalog, budget, cache=MemoryCache(1 << 20))
     gate = Gate(Settings())
     app = DataPlane(
-        PredictApi(catalog, anybody, 1000),
-        ProtocolV2(catalog, anybody, server_name="trimtab", ready=lambda: True),
+        PredictApi(asking, anybody),
+        ProtocolV2(asking, anybody, server_name="trimtab", ready=lambda: True),
         no_explanation,
         gate,
         nothing_else,
     )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:3006") as client:
-        made = Plane(directory, catalog, budget, executor, shipper, batches, gate, client)
+        made = Plane(directory, catalog, asking, budget, executor, shipper, batches, gate, client)
         for model_id, signature, build in (
             ("vector", serving_models.VECTOR, serving_models.vector_model),
             ("table", serving_models.TABLE, serving_models.table_model),
             ("number", serving_models.NUMBER, serving_models.number_model),
         ):
             runtime = OnnxRuntime(build(tmp_path / f"{model_id}.onnx"), signature)
-            made.deploy(model_id, {"1.0.0": (signature, runtime)})
+            options = ServingOptions(request_rows=1000) if model_id == "number" else ServingOptions()
+            made.deploy(model_id, {"1.0.0": (signature, runtime)}, options=options)
         yield made
     await shipper.stop(5)

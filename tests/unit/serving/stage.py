@@ -15,6 +15,7 @@ from schemas.predictions import PredictionBatch
 from schemas.serving_options import ServingOptions
 from services.kernel.artifacts import build_manifest, store_version, write_manifest
 from services.kernel.storage.local import LocalStore
+from services.serving.asking import Asking
 from services.serving.catalog import Catalog
 from services.serving.config import ServerConfig, read_config
 from services.serving.dataplane import DataPlane
@@ -55,11 +56,12 @@ class Stage:
         self.store.gate.set()
         budget = LogBudget(1 << 24, "reject")
         self.shipper = Shipper(self.settings.log_dir, _nowhere, budget)
-        self.catalog = Catalog(budget)
+        self.catalog = Catalog()
         self.pool = Pool(self.settings, self.store, self.catalog, budget, self.shipper, read_config(self.settings))
+        asking = Asking(self.catalog, budget)
         app = DataPlane(
-            PredictApi(self.catalog, anybody, 10_000),
-            ProtocolV2(self.catalog, anybody, server_name="trimtab", ready=lambda: True),
+            PredictApi(asking, anybody),
+            ProtocolV2(asking, anybody, server_name="trimtab", ready=lambda: True),
             no_explanation,
             Gate(self.settings),
             nothing_else,

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from services.kernel.errors import Failed, InvalidInput, Overloaded, TooLarge, TrimtabError, Unavailable
-from services.serving.batcher import BLOCKING_SECONDS, Batcher, BatchLimits, Pending
+from services.serving.batcher import BLOCKING_SECONDS, Batcher, BatchLimits
 from services.serving.columns import Columns, Layout
-from services.serving.runtime import Array, RuntimeFailed
+from services.serving.queue import Pending
+from services.serving.runtime import Array, RuntimeFailed, RuntimeLost
 from tests.serving_models import VECTOR
 
 
@@ -150,7 +151,7 @@ async def test_a_batch_that_its_process_was_lost_with_is_not_sent_again(executor
         runtime.executor = own
         batcher = made(runtime, executor)
         lost = await asyncio.gather(*(ask(batcher, value) for value in (1, 23, 2)), return_exceptions=True)
-        assert [type(error) for error in lost] == [Unavailable] * 3
+        assert [type(error) for error in lost] == [RuntimeLost] * 3
         assert len({id(error) for error in lost}) == 3
         assert runtime.batches == [3]
         assert float((await ask(batcher, 4))[0, 0]) == 8.0

@@ -12,7 +12,7 @@ import pytest
 
 from schemas.features import DType, Feature, Output, OutputRole, Signature
 from schemas.predictions import PredictionBatch
-from schemas.serving_options import InputContract
+from schemas.serving_options import InputContract, ServingOptions
 from services.kernel.errors import InvalidInput
 from services.serving.runtime.onnx import OnnxRuntime
 from services.serving.tensors import converted
@@ -54,7 +54,7 @@ async def bounded(plane: Plane, tmp_path: Path) -> Plane:
 
 
 def keep(plane: Plane, contract: InputContract) -> None:
-    plane.catalog.models["bounded"].versions["1.0.0"].keep(contract)
+    plane.catalog.models["bounded"].versions["1.0.0"].apply(ServingOptions(inputs=contract))
 
 
 async def ask(plane: Plane, **changes: object) -> httpx.Response:

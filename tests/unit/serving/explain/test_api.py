@@ -12,6 +12,7 @@ import pytest
 from schemas.events import DeploymentWanted, Route
 from services.kernel.errors import Forbidden
 from services.kernel.storage import open_store
+from services.serving.asking import Asking
 from services.serving.catalog import Catalog, Deployed
 from services.serving.dataplane import DataPlane
 from services.serving.exchange import Gate
@@ -52,14 +53,15 @@ class Site:
         self.settings = settings
         self.executor = executor
         self.budget = LogBudget(1 << 24, "reject")
-        self.catalog = Catalog(self.budget)
+        self.catalog = Catalog()
+        asking = Asking(self.catalog, self.budget)
         self.wanted: dict[str, DeploymentWanted] = {}
         self.logs: dict[str, ModelLog] = {}
         settings.log_dir.mkdir(parents=True)
         explain = ExplainApi(explainer, VersionBook(nobody, self.wanted.get), one_model)
         self.app = DataPlane(
-            PredictApi(self.catalog, one_model, 100, explain=explain.beside),
-            ProtocolV2(self.catalog, one_model, server_name="trimtab", ready=lambda: True),
+            PredictApi(asking, one_model, explain=explain.beside),
+            ProtocolV2(asking, one_model, server_name="trimtab", ready=lambda: True),
             explain.explain,
             Gate(settings),
             nothing_else,
