@@ -163,6 +163,7 @@ def build(settings: ServingSettings) -> Service:
         ProtocolV2(
             asking,
             authorize,
+            pool,
             server_name=settings.serving_server_name,
             ready=lambda: not service.waiting_for(),
             open_health=settings.serving_open_health,

@@ -160,6 +160,31 @@ DATA_PLANE: dict[str, dict[str, Any]] = {
         "get": _operation("The model answers", None, _NAMED, "v2"),
         "parameters": _parameters("model_id"),
     },
+    "/v2/models/stats": {"get": _operation("Statistics of every model in memory", None, _NAMED, "v2")},
+    "/v2/models/{model_id}/stats": {
+        "get": _operation("Statistics of a model's versions", None, _NAMED, "v2"),
+        "parameters": _parameters("model_id"),
+    },
+    "/v2/models/{model_id}/config": {
+        "get": _operation("A model's configuration", None, _NAMED, "v2"),
+        "parameters": _parameters("model_id"),
+    },
+    "/v2/repository/index": {
+        "post": _operation(
+            "The versions that are wanted or answer here, with their states",
+            {"type": "object", "properties": {"ready": {"type": "boolean"}}},
+            {"type": "array", "items": _NAMED},
+            "v2",
+        )
+    },
+    "/v2/repository/models/{model_id}/load": {
+        "post": _operation("Take a deployed model into this replica's memory", _NAMED, _NAMED, "v2"),
+        "parameters": _parameters("model_id"),
+    },
+    "/v2/repository/models/{model_id}/unload": {
+        "post": _operation("Put a deployed model out of this replica's memory", _NAMED, _NAMED, "v2"),
+        "parameters": _parameters("model_id"),
+    },
     "/v2/models/{model_id}/infer": {
         "post": _operation("Infer, JSON or binary tensors", _NAMED, _NAMED, "v2"),
         "parameters": _parameters("model_id"),

@@ -5,6 +5,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Literal
 
 from schemas.events import DeploymentWanted, LoadedVersion
 from services.kernel.storage import ArtifactStore
@@ -142,6 +143,12 @@ class Pool:
         if not silent:
             return None
         return "; ".join(f"model {m}: {self._catalog.loading.get(m, 'loading')}" for m in sorted(silent)[:10])
+
+    def aside(self, model_id: str) -> Literal["for room", "by hand"] | None:
+        """Why a wanted model is deliberately not in memory; None: it is, or is on its way."""
+        if model_id in self._room.cold:
+            return "for room"
+        return "by hand" if model_id in self._room.off else None
 
     def report(self) -> tuple[LoadedVersion, ...]:
         """Every wanted version's state."""

@@ -68,8 +68,11 @@ class Room:
         version, before it awaits anything. Raises `NotFound`; `Unavailable` when the model fails to load, takes too
         long, was unloaded by hand, or has never answered.
         """
+        await self._there(model_id, model_id in self.cold)
+
+    async def _there(self, model_id: str, absent: bool) -> None:
         task = self._bringing.get(model_id)
-        if task is None and model_id in self.cold:
+        if task is None and absent:
             task = self._nursery.spawn(self._bring(model_id), f"bring-{model_id}")
             self._bringing[model_id] = task
             task.add_done_callback(lambda _: self._bringing.pop(model_id, None))
@@ -83,13 +86,13 @@ class Room:
         self._catalog.deployed(model_id)
 
     async def load_now(self, model_id: str) -> None:
-        """Have a deployed model in memory, also one that was unloaded by hand. Raises as `bring` does."""
+        """Have a deployed model in memory: one that was unloaded, also by hand, or is on its way. Raises as `bring`."""
         if model_id in self.off:
             self.off.discard(model_id)
             self._catalog.loading.pop(model_id, None)
             self.cold.add(model_id)
             self.on_change()
-        await self.bring(model_id)
+        await self._there(model_id, model_id in self._converger.wanted and model_id not in self._catalog.models)
 
     async def unload_now(self, model_id: str) -> None:
         """Take a deployed model out of memory until `load_now`, a new revision of its deployment, or a restart.

@@ -5,8 +5,13 @@ from typing import Any
 from schemas.features import DType
 from services.serving.served import ServedVersion
 
-PLATFORM = "onnx_onnxv1"
-BACKEND = "onnxruntime"
+_ONNX = ("onnx_onnxv1", "onnxruntime")
+_TENSORFLOW = ("tensorflow_savedmodel", "tensorflow")
+
+
+def platform_of(served: ServedVersion) -> tuple[str, str]:
+    """The protocol's name of the model's format, and the backend that runs it."""
+    return _TENSORFLOW if served.provider.startswith("TensorFlow") else _ONNX
 
 
 def config_of(served: ServedVersion, versions: list[str]) -> dict[str, Any]:
@@ -22,10 +27,11 @@ def config_of(served: ServedVersion, versions: list[str]) -> dict[str, Any]:
     }
     if signature.classes:
         parameters["classes"] = ",".join(signature.classes)
+    platform, backend = platform_of(served)
     return {
         "name": served.model_id,
-        "platform": PLATFORM,
-        "backend": BACKEND,
+        "platform": platform,
+        "backend": backend,
         "version_policy": {"specific": {"versions": versions}},
         "max_batch_size": limits.request_rows,
         "input": [

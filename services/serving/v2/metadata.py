@@ -4,13 +4,14 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 from schemas.features import Feature
-from services.kernel.errors import Forbidden, NotFound, Unavailable
+from services.kernel.errors import Forbidden, NotFound
 from services.serving.catalog import Catalog, Deployed
 from services.serving.exchange import Exchange
 from services.serving.predict_api import Authorize
 from services.serving.served import ServedVersion
 from services.serving.v2.answers import encode
-from services.serving.v2.config import PLATFORM, config_of
+from services.serving.v2.config import config_of, platform_of
+from services.serving.v2.repository import Repository
 from services.serving.v2.statistics import statistics_of
 
 EXTENSIONS = [
@@ -30,6 +31,7 @@ class Metadata:
         self,
         catalog: Catalog,
         authorize: Authorize,
+        repository: Repository,
         *,
         server_name: str,
         ready: Callable[[], bool],
@@ -37,6 +39,7 @@ class Metadata:
     ) -> None:
         self._catalog = catalog
         self._authorize = authorize
+        self._repository = repository
         self._server_name = server_name
         self._ready = ready
         self._open_health = open_health
@@ -72,7 +75,7 @@ class Metadata:
         document = {
             "name": model,
             "versions": sorted(deployed.versions),
-            "platform": PLATFORM,
+            "platform": platform_of(served)[0],
             "inputs": [_described(feature) for feature in signature.inputs],
             "outputs": [{"name": o.name, "datatype": o.dtype.v2, "shape": [-1, *o.shape]} for o in signature.outputs],
             "parameters": {"classes": signature.classes} if signature.classes else {},
@@ -117,11 +120,7 @@ class Metadata:
     async def model_ready(self, exchange: Exchange, model: str, version: str | None) -> None:
         """200 when the model answers, 503 while it does not. Raises `NotFound`."""
         self._authorize(exchange.authorization, "read", model)
-        try:
-            _version_of(self._catalog.deployed(model), version)
-            ready = True
-        except Unavailable:
-            ready = False
+        ready = self._repository.answers(model, version)
         await exchange.answer(encode({"name": model, "ready": ready}), status=200 if ready else 503)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from urllib.parse import unquote
 
-from services.kernel.errors import NotBuilt, NotFound
+from services.kernel.errors import NotFound
 from services.kernel.http.problems import MethodNotAllowed
 from services.serving.asking import Asking
 from services.serving.exchange import Exchange
@@ -11,6 +11,7 @@ from services.serving.inputs import DEFAULT_STRING_BYTES
 from services.serving.predict_api import Authorize
 from services.serving.v2.infer import Inference
 from services.serving.v2.metadata import Metadata
+from services.serving.v2.repository import Models, Repository
 
 _MOST_PATHS = 1000
 
@@ -22,6 +23,7 @@ class ProtocolV2:
         self,
         asking: Asking,
         authorize: Authorize,
+        models: Models,
         *,
         server_name: str,
         ready: Callable[[], bool],
@@ -30,8 +32,9 @@ class ProtocolV2:
     ) -> None:
         self._authorize = authorize
         self._inference = Inference(asking, authorize, string_bytes)
+        self._repository = Repository(models, asking.catalog, authorize)
         self._metadata = Metadata(
-            asking.catalog, authorize, server_name=server_name, ready=ready, open_health=open_health
+            asking.catalog, authorize, self._repository, server_name=server_name, ready=ready, open_health=open_health
         )
         self._infer_paths: dict[str, tuple[str, str | None]] = {}
 
@@ -67,9 +70,12 @@ class ProtocolV2:
                 await metadata.config(exchange, model, None)
             case ("GET" | "HEAD", "models", model, "versions", version, "config"):
                 await metadata.config(exchange, model, version)
-            case (_, "repository", *_):
-                self._authorize(exchange.authorization, "read", None)
-                raise NotBuilt(f"{path[:200]} is not built in this release")
+            case ("POST", "repository", "index"):
+                await self._repository.index(exchange)
+            case ("POST", "repository", "models", model, "load"):
+                await self._repository.load(exchange, model)
+            case ("POST", "repository", "models", model, "unload"):
+                await self._repository.unload(exchange, model)
             case ("GET" | "HEAD", "models", model):
                 await metadata.model(exchange, model, None)
             case ("GET" | "HEAD", "models", model, "versions", version):
@@ -93,7 +99,12 @@ class ProtocolV2:
 def _methods_of(parts: list[str]) -> tuple[str, ...]:
     """The methods that a path below `/v2` takes; none for one that the protocol does not have."""
     match parts:
-        case ["models", _, "infer"] | ["models", _, "versions", _, "infer"]:
+        case (
+            ["models", _, "infer"]
+            | ["models", _, "versions", _, "infer"]
+            | ["repository", "index"]
+            | ["repository", "models", _, "load" | "unload"]
+        ):
             return ("POST",)
         case (
             []

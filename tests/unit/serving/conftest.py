@@ -12,11 +12,11 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from schemas.events import DeploymentWanted, Route
+from schemas.events import DeploymentWanted, LoadedVersion, Route
 from schemas.features import Signature
 from schemas.predictions import PredictionBatch
 from schemas.serving_options import ServingOptions
-from services.kernel.errors import NotBuilt
+from services.kernel.errors import NotBuilt, NotFound
 from services.kernel.settings import Settings
 from services.serving.asking import Asking
 from services.serving.cache.memory import MemoryCache
@@ -109,6 +109,25 @@ def anybody(authorization: str | None, scope: str, model_id: str | None) -> None
     """Everybody may do everything."""
 
 
+class AsPut:
+    """In place of a pool: what a test puts into the catalog is all there is. `stage.Stage` has a real one."""
+
+    def report(self) -> tuple[LoadedVersion, ...]:
+        """Nothing is wanted."""
+        return ()
+
+    def aside(self, model_id: str) -> None:
+        """Nothing is unloaded."""
+
+    async def load_now(self, model_id: str) -> None:
+        """Nothing is deployed."""
+        raise NotFound("nothing is deployed")
+
+    async def unload_now(self, model_id: str) -> None:
+        """Nothing is deployed."""
+        raise NotFound("nothing is deployed")
+
+
 @pytest.fixture
 def executor() -> Iterator[ThreadPoolExecutor]:
     """The thread for runs that would block."""
@@ -134,7 +153,7 @@ async def plane(tmp_path: Path, executor: ThreadPoolExecutor) -> AsyncIterator[P
     gate = Gate(Settings())
     app = DataPlane(
         PredictApi(asking, anybody),
-        ProtocolV2(asking, anybody, server_name="trimtab", ready=lambda: True),
+        ProtocolV2(asking, anybody, AsPut(), server_name="trimtab", ready=lambda: True),
         no_explanation,
         gate,
         nothing_else,

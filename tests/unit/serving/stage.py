@@ -61,7 +61,7 @@ class Stage:
         asking = Asking(self.catalog, budget)
         app = DataPlane(
             PredictApi(asking, anybody),
-            ProtocolV2(asking, anybody, server_name="trimtab", ready=lambda: True),
+            ProtocolV2(asking, anybody, self.pool, server_name="trimtab", ready=lambda: True),
             no_explanation,
             Gate(self.settings),
             nothing_else,

@@ -29,7 +29,7 @@ from services.serving.served import ServedVersion
 from services.serving.settings import ServingSettings
 from services.serving.v2 import ProtocolV2
 from tests.explain_versions import publish
-from tests.unit.serving.conftest import nothing_else
+from tests.unit.serving.conftest import AsPut, nothing_else
 
 ROW = {"duration": 0.5, "service": "smtp", "count": 2, "src-bytes": None}
 
@@ -61,7 +61,7 @@ class Site:
         explain = ExplainApi(explainer, VersionBook(nobody, self.wanted.get), one_model)
         self.app = DataPlane(
             PredictApi(asking, one_model, explain=explain.beside),
-            ProtocolV2(asking, one_model, server_name="trimtab", ready=lambda: True),
+            ProtocolV2(asking, one_model, AsPut(), server_name="trimtab", ready=lambda: True),
             explain.explain,
             Gate(settings),
             nothing_else,
