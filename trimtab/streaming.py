@@ -32,7 +32,7 @@ def download(http: httpx.Client, call: Call, path: Path, progress: Progress | No
             if answer.status_code >= 400:
                 raise refusal(answer.status_code, answer.read(), answer.request)
             total_bytes, done_bytes = int(answer.headers.get("content-length", 0)), 0
-            with _written(path) as file:
+            with written(path) as file:
                 for block in answer.iter_bytes(BLOCK_BYTES):
                     file.write(block)
                     done_bytes += len(block)
@@ -65,7 +65,8 @@ def upload(http: httpx.Client, call: Call, path: Path, media_type: str, progress
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[BinaryIO]:
+def written(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears at `path` when it is complete. Raises `InvalidInput` when it cannot be written."""
     partial = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.part")
     try:
         with partial.open("xb") as file:

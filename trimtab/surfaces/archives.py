@@ -1,4 +1,4 @@
-"""One version as a file, from registry to registry."""
+"""One version as a file: from registry to registry, or out to the edge."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -16,7 +16,7 @@ TAR = "application/x-tar"
 
 
 class Archives(Sender[Answer]):
-    """Export and import of a version."""
+    """Export and import of a version, and the edge bundle."""
 
     @abstractmethod
     def over_http(self, work: "Callable[[httpx.Client], Any]") -> Answer:
@@ -35,6 +35,22 @@ class Archives(Sender[Answer]):
         call = calls.get(f"/mlops/models/{calls.part(model_id)}/{calls.part(version)}/export")
         broken = f"; maybe a stored file is damaged: `trimtab models verify {model_id} {version}` reads them all"
         return self.over_http(lambda http: download(http, call, Path(path), on_progress, broken=broken))
+
+    def export_edge(
+        self, model_id: str, version: str, path: str | Path, *, on_progress: Callable[[int, int], None] | None = None
+    ) -> Answer:
+        """Write a version as an edge bundle, a ZIP archive at `path` that predicts with Python, ONNX Runtime and NumPy
+        alone and keeps a prediction log for this installation; its length in bytes.
+
+        Raises `InvalidInput` for a version without an ONNX graph. `on_progress` as in `export_model`.
+        """
+
+        def work(http: "httpx.Client") -> int:
+            from trimtab.edge.bundling import export_edge
+
+            return export_edge(http, model_id, version, Path(path), on_progress)
+
+        return self.over_http(work)
 
     def import_model(self, path: str | Path, *, on_progress: Callable[[int, int], None] | None = None) -> Answer:
         """Take the version from an archive that `export_model` wrote: a draft with the number that it had.

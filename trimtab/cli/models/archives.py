@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from services.kernel.errors import InvalidInput
 from trimtab.cli.models.group import ModelId, VersionText, app
 from trimtab.cli.options import ApiKey, AsJson, Url, connected
 from trimtab.cli.output import facts, show
@@ -18,16 +19,25 @@ if TYPE_CHECKING:
 def export(
     model_id: ModelId,
     version: VersionText,
-    path: Annotated[Path, typer.Argument(help="The archive to write, a tar file.", metavar="FILE")],
+    path: Annotated[Path | None, typer.Argument(help="The file to write.", metavar="[FILE]")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write.", metavar="FILE")] = None,
+    edge: Annotated[
+        bool, typer.Option("--edge", help="A ZIP archive that predicts with Python, ONNX Runtime and NumPy alone.")
+    ] = False,
     url: Url = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a version with its record and signatures to one file, for another registry."""
+    """Write a version with its record and signatures to one tar file, for another registry; or an edge bundle."""
+    if path is not None and output is not None:
+        raise InvalidInput("name the file once: as FILE or with --output")
+    target = path or output or Path(f"{model_id}-{version}-edge.zip" if edge else f"{model_id}-{version}.tar")
     with connected(url, api_key) as client, download_progress(f"{model_id} {version}") as progress:
-        size_bytes = client.export_model(model_id, version, path, on_progress=progress)
-    found = {"model_id": model_id, "version": version, "path": str(path), "bytes": size_bytes}
-    show(found, as_json, lambda console: console.print(f"{path} holds {model_id} {version}", markup=False))
+        write = client.export_edge if edge else client.export_model
+        size_bytes = write(model_id, version, target, on_progress=progress)
+    found = {"model_id": model_id, "version": version, "path": str(target), "bytes": size_bytes}
+    holds = f"{target} holds {model_id} {version}" + ("; its README.md says how to use it" if edge else "")
+    show(found, as_json, lambda console: console.print(holds, markup=False))
 
 
 def import_archive(path: Path, url: str | None, api_key: str | None, as_json: bool) -> None:
