@@ -24,6 +24,8 @@ from services.serving.cache.opening import open_cache
 from services.serving.catalog import Catalog
 from services.serving.config import read_config
 from services.serving.dataplane import DataPlane
+from services.serving.edge.uploads import PATH, EdgeUploads
+from services.serving.edge.versions import KnownVersions
 from services.serving.exchange import Gate
 from services.serving.explain.api import ExplainApi
 from services.serving.explain.explainer import Explainer
@@ -158,6 +160,14 @@ def build(settings: ServingSettings) -> Service:
         service.add(part)
     authorize = _authorizer(service)
     explain = ExplainApi(explainer, versions, authorize)
+    uploads = EdgeUploads(
+        settings,
+        authorize,
+        KnownVersions(lambda path: service.gateway.fetch("registry", path)),
+        lambda model_id: pool.log_policy(model_id) if table.caught_up.is_set() else None,
+        pool.tokens,
+        _sender(service.producer),
+    )
     service.app = DataPlane(
         PredictApi(asking, authorize, settings.serving_string_bytes, explain.beside),
         ProtocolV2(
@@ -172,6 +182,7 @@ def build(settings: ServingSettings) -> Service:
         explain.explain,
         service.gate,
         create_api(service, ROUTERS, title="Trimtab", unbounded=UPLOADS, openapi_url=None),
+        {PATH: uploads.accept},
     )
     _expose(pool, catalog, budget, shipper)
     REGISTRY.register(RoutingCollector(pool.versions, asking))

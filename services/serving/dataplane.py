@@ -3,7 +3,7 @@
 No framework on these paths. What is not a prediction goes to `rest`, an ordinary application (the gateway).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,12 +20,20 @@ class DataPlane:
     """Dispatches the hot paths."""
 
     def __init__(
-        self, predict_api: PredictApi, protocol_v2: ProtocolV2, explain: Handler, gate: Gate, rest: ASGIApp
+        self,
+        predict_api: PredictApi,
+        protocol_v2: ProtocolV2,
+        explain: Handler,
+        gate: Gate,
+        rest: ASGIApp,
+        more: Mapping[str, Handler] | None = None,
     ) -> None:
+        """`more`: further paths that take POST, with their handlers."""
         self._posts: dict[str, Handler] = {
             "/mlops/predict": predict_api.predict,
             "/mlops/predict/batch": predict_api.predict_batch,
             "/mlops/explain": explain,
+            **(more or {}),
         }
         self._v2 = protocol_v2.handle
         self._gate = gate

@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic.json_schema import models_json_schema
+
+from schemas.edge import EdgeReceipt, EdgeUpload
+
 _NAMED = {"type": "object", "additionalProperties": True}
 _ROW = {
     "type": "object",
@@ -149,6 +153,14 @@ DATA_PLANE: dict[str, dict[str, Any]] = {
             "predictions",
         )
     },
+    "/mlops/predictions": {
+        "post": _operation(
+            "Hand over predictions that were made at the edge",
+            {"$ref": "#/components/schemas/EdgeUpload"},
+            {"$ref": "#/components/schemas/EdgeReceipt"},
+            "predictions",
+        )
+    },
     "/v2": {"get": _operation("The server (Open Inference Protocol V2)", None, _NAMED, "v2")},
     "/v2/health/live": {"get": _operation("The server lives", None, _NAMED, "v2")},
     "/v2/health/ready": {"get": _operation("Every wanted model answers", None, _NAMED, "v2")},
@@ -196,6 +208,11 @@ DATA_PLANE: dict[str, dict[str, Any]] = {
 }
 """The paths that no framework describes."""
 
+SCHEMAS: dict[str, Any] = models_json_schema(
+    [(EdgeUpload, "validation"), (EdgeReceipt, "serialization")], ref_template="#/components/schemas/{model}"
+)[1]["$defs"]
+"""The schemas that those paths name."""
+
 _PRIVATE = ("/healthz", "/readyz", "/metrics", "/internal/")
 
 
@@ -208,7 +225,7 @@ def merge(own: dict[str, Any], others: Mapping[str, dict[str, Any] | None]) -> d
         "openapi": "3.1.0",
         "info": {"title": "Trimtab", "version": own.get("info", {}).get("version", "0")},
         "paths": dict(DATA_PLANE),
-        "components": {"schemas": dict(own.get("components", {}).get("schemas", {}))},
+        "components": {"schemas": {**SCHEMAS, **own.get("components", {}).get("schemas", {})}},
     }
     _add_paths(merged, own, {})
     for service, document in others.items():

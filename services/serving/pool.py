@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from schemas.events import DeploymentWanted, LoadedVersion
+from schemas.serving_options import LogPolicy
 from services.kernel.storage import ArtifactStore
 from services.serving.catalog import Catalog
 from services.serving.config import ServerConfig
@@ -16,6 +17,7 @@ from services.serving.model import VersionRef, VersionState, refs_of, status_of
 from services.serving.nursery import Nursery
 from services.serving.pool_metrics import PoolFacts, VersionFacts
 from services.serving.predlog import LogBudget
+from services.serving.redaction import Tokens
 from services.serving.residents import Residents
 from services.serving.room import UNLOADED_BY_HAND, Room
 from services.serving.selfcheck import SelfCheck
@@ -38,6 +40,7 @@ class Pool:
     ) -> None:
         self._settings = settings
         self._catalog = catalog
+        self._log_policies: dict[str, LogPolicy] = {}
         self._nursery = Nursery("pool")
         self._residents = Residents(settings, store, budget, shipper, self._nursery)
         self._converger = Converger(catalog, self._residents, self._nursery)
@@ -108,6 +111,10 @@ class Pool:
 
     def want(self, model_id: str, wanted: DeploymentWanted | None) -> None:
         """The newest wanted state of one model; None or no routes: it is not served any more."""
+        if wanted is not None:
+            self._log_policies[model_id] = wanted.options.log
+        else:
+            self._log_policies.pop(model_id, None)
         converger = self._converger
         before = converger.wanted.get(model_id)
         if model_id in self._room.off and (wanted is None or before is None or wanted.revision != before.revision):
@@ -136,6 +143,15 @@ class Pool:
     def wanted(self, model_id: str) -> DeploymentWanted | None:
         """The newest wanted state of a model that is to be served."""
         return self._converger.wanted.get(model_id)
+
+    def log_policy(self, model_id: str) -> LogPolicy:
+        """How the model's rows are to be logged, whoever made them; also while nothing of it is served."""
+        return self._log_policies.get(model_id, LogPolicy())
+
+    @property
+    def tokens(self) -> Tokens:
+        """What makes the digests of redacted values."""
+        return self._residents.tokens
 
     def waiting_for(self) -> str | None:
         """The wanted models that do not answer, or None. One that was unloaded for room answers on request."""

@@ -62,7 +62,7 @@ class Residents:
         self._logs: dict[str, ModelLog] = {}
         self._options: dict[str, ServingOptions] = {}
         key = settings.serving_redaction_key
-        self._tokens = Tokens(key.get_secret_value().encode() if key is not None else None)
+        self.tokens = Tokens(key.get_secret_value().encode() if key is not None else None)
 
     def get(self, ref: VersionRef) -> ServedVersion | None:
         """The version, if it is in memory."""
@@ -223,7 +223,7 @@ class Residents:
                 settings.replica,
                 self._budget,
                 segment_bytes=settings.serving_log_segment_bytes,
-                tokens=self._tokens,
+                tokens=self.tokens,
             )
             if model_id in self._options:
                 model_log.obey(self._options[model_id].log)

@@ -133,6 +133,16 @@ class ServingSettings(Settings):
     serving_explain_trend_versions: int = Field(default=20, ge=1, le=1000)
     """Versions in one trend, the newest of the model."""
 
+    # predictions of edge devices
+    serving_edge_rows: int = Field(default=1000, ge=1, le=10_000)
+    """Most rows of one upload (`POST /mlops/predictions`)."""
+    serving_edge_waiting_bytes: int = Field(default=64 << 20, ge=1 << 16)
+    """Uploads that may wait for Kafka, in bytes; past it more are refused with 503."""
+    serving_edge_wait_seconds: float = Field(default=10.0, gt=0, le=300)
+    """How long an upload waits for Kafka's acknowledgement before it is answered with 503."""
+    serving_edge_clock_skew_seconds: float = Field(default=300.0, ge=0)
+    """How far a device's clock may be off before its rows are counted as skewed."""
+
     serving_status_seconds: float = Field(default=3.0, gt=0)
     """Pause between two reports on `deployment-status` when nothing changes."""
     serving_gateway_timeout_seconds: float = Field(default=300.0, gt=0)

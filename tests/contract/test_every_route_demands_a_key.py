@@ -43,6 +43,7 @@ DATA_PLANE = [
     ("POST", "/mlops/explain"),
     ("GET", "/mlops/models/m/importance"),
     ("GET", "/mlops/models/m/importance/trend"),
+    ("POST", "/mlops/predictions"),
     ("GET", "/v2"),
     ("GET", "/v2/models/m"),
     ("POST", "/v2/models/m/infer"),

@@ -1,0 +1,1 @@
+"""Predictions that were made at the edge come in: `POST /mlops/predictions`."""
