@@ -9,7 +9,7 @@ from tests.integration.serving.conftest import Cluster, Replica
 from tests.integration.serving.test_service import predict
 
 BODY = b'{"modelId":"m","input":{"x":[1,0,0,0]}}'
-PATHS = (b"/mlops/predict", b"/mlops/predict/batch", b"/v2/models/m/infer")
+PATHS = (b"/mlops/predict", b"/mlops/predict/batch", b"/mlops/predictions", b"/v2/models/m/infer")
 
 
 async def raw(replica: Replica, request: bytes) -> int:
@@ -89,6 +89,7 @@ async def test_without_a_key_nothing_is_predicted(
     for method, path in (
         ("POST", "/mlops/predict"),
         ("POST", "/mlops/predict/batch"),
+        ("POST", "/mlops/predictions"),
         ("POST", "/mlops/explain"),
         ("GET", "/mlops/metrics"),
         ("GET", "/mlops/serving"),
