@@ -23,6 +23,7 @@ missing range. Columns:
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Annotated, ClassVar, Self
 
 import pyarrow as pa
@@ -77,6 +78,7 @@ _REQUIRED = ("time", "version", "route", "latency_us", "error")
 _LAST_TIME_US = 253_402_300_799_999_999
 """9999-12-31T23:59:59.999999Z"""
 
+_REDACTED = b"trimtab.redacted"
 _SAMPLED_OUT_ID = re.compile(r"[0-9a-f]{16}-s(0|[1-9][0-9]{0,17})", re.ASCII)
 
 _checked: dict[str, pa.Schema] = {}
@@ -255,6 +257,25 @@ def sampled_out_id(incarnation: str, number: int) -> str:
 def is_sampled_out_id(text: str) -> bool:
     """Whether `text` was made by `sampled_out_id` for a log of our own servers."""
     return _SAMPLED_OUT_ID.fullmatch(text) is not None
+
+
+def token_column(feature: str) -> str:
+    """The column of a dataset that holds the digests of a redacted feature, beside its values where there are any."""
+    return f"{feature}#token"
+
+
+def with_redacted(schema: pa.Schema, features: Iterable[str]) -> pa.Schema:
+    """A dataset's schema that says which features are redacted in some of its rows: absent, or in `token_column`."""
+    return schema.with_metadata({**(schema.metadata or {}), _REDACTED: json.dumps(sorted(features)).encode()})
+
+
+def redacted_in(schema: pa.Schema) -> frozenset[str]:
+    """The features that a dataset's schema says are redacted in some of its rows.
+
+    >>> redacted_in(with_redacted(pa.schema([]), ["user"])), redacted_in(pa.schema([]))
+    (frozenset({'user'}), frozenset())
+    """
+    return frozenset(json.loads((schema.metadata or {}).get(_REDACTED, b"[]")))
 
 
 def input_type(feature: Feature) -> pa.DataType:

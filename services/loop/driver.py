@@ -108,6 +108,14 @@ class Driver:
             min_rows=settings.loop_min_rows,
             limit=settings.loop_max_rows,
         )
+        redacted = await self._redacted(cycle, answer)
+        if redacted:
+            why = (
+                f"the predictions of {cycle.model_id} are logged with {', '.join(redacted)} redacted, so no challenger "
+                "can learn from them: log these features as they are, or train a version without them"
+            )
+            await self._step(cycle, LoopStep.FAILED, why, facts={"redacted": redacted})
+            return
         if answer.get("dataset") is None:
             if _age(cycle) > settings.loop_gather_seconds:
                 why = f"only {answer['rows']} of {settings.loop_min_rows} rows were labelled in time"
@@ -117,6 +125,17 @@ class Driver:
             return
         dataset, rows = str(answer["dataset"]), int(answer["rows"])
         await self._work.run(lambda uow: self._request_training(uow, cycle, dataset, rows), cause=cycle.cause)
+
+    async def _redacted(self, cycle: Cycle, answer: dict[str, Any]) -> list[str]:
+        """The features that the champion was trained on and whose values the log does not have."""
+        names = [str(name) for name in answer.get("redacted") or ()]
+        if not names:
+            return []
+        champion_job = await self._work.db.read(
+            lambda connection: tables.job_of_version(connection, cycle.model_id, cycle.champion_version)
+        )
+        dropped = champion_job.dataset_config.drop_columns if champion_job is not None else ()
+        return [name for name in names if name not in dropped]
 
     def _request_training(self, uow: UnitOfWork, cycle: Cycle, dataset: str, rows: int) -> None:
         champion_job = tables.job_of_version(uow.connection, cycle.model_id, cycle.champion_version)

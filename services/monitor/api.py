@@ -110,12 +110,19 @@ async def post_labels(body: LabelsBody, request: Request, principal: Writer) -> 
 
 @router.post("/mlops/models/{model_id}/predictions/export", summary="Predictions with labels, as a dataset")
 async def export_predictions(model_id: Name, body: ExportRequest, request: Request, _: Writer) -> dict[str, Any]:
-    """Write them to the artifact store as Parquet; `dataset` is null when there are fewer than `min_rows`."""
+    """Write them to the artifact store as Parquet; `dataset` is null when there are fewer than `min_rows`. `redacted`
+    names the features whose values are not in the log."""
     service, parts = _of(request)
     done = await asyncio.to_thread(
         export, service.db, parts.spool, parts.store, model_id, body, parts.settings.monitor_export_rows
     )
-    return {"model_id": model_id, "dataset": done.dataset, "digest": done.digest, "rows": done.rows}
+    return {
+        "model_id": model_id,
+        "dataset": done.dataset,
+        "digest": done.digest,
+        "rows": done.rows,
+        "redacted": done.redacted,
+    }
 
 
 @router.get("/mlops/monitor/status", summary="What the monitor has counted")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from schemas.predictions import LABEL, VALUE, BadBatch, PredictionBatch
+from schemas.predictions import LABEL, VALUE, BadBatch, PredictionBatch, token_column
 from services.kernel.errors import IntegrityFailed
 from services.kernel.telemetry import get_logger
 from services.monitor import metrics
@@ -56,12 +56,14 @@ def look_up(batch: PredictionBatch, rows: Sequence[int]) -> list[Found]:
 def feature_table(
     batch: PredictionBatch, rows: Sequence[int], labels: Sequence[str | None], ids: Sequence[str]
 ) -> pa.Table:
-    """Rows of a batch as a dataset: features under their own names, then what is known about each prediction."""
+    """Rows of a batch as a dataset: features under their own names, then what is known about each prediction. Digests
+    of a redacted feature have a column of their own."""
     some = batch.rows.take(pa.array(rows, pa.int64()))
     columns: dict[str, pa.Array] = {}
     for field in some.schema:
         if field.name.startswith("x:"):
-            columns[field.name[2:]] = _plain(some.column(field.name))
+            name = field.name[2:]
+            columns[token_column(name) if name in batch.redacted else name] = _plain(some.column(field.name))
     said = next((name for name in (LABEL, VALUE) if name in some.schema.names), None)
     prediction = _plain(some.column(said)) if said else pa.nulls(len(rows), pa.utf8())
     about: Mapping[str, Any] = {

@@ -1,6 +1,7 @@
 """Batches of the prediction log, cut by version and brought to the signature."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -8,10 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.features import Signature
-from schemas.predictions import INPUT
+from schemas.predictions import FLAGS, INPUT
+from schemas.serving_options import InputContract
 from services.kernel.errors import Undecodable
 from services.monitor.event_times import times_us
 
+CLAUSES = frozenset(InputContract.model_fields)
 _VERSION = re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}", re.ASCII)
 
 ROWS_AT_ONCE = 16_384
@@ -42,10 +45,13 @@ def fitting(
 ) -> tuple[pa.RecordBatch, dict[str, int]]:
     """`rows` without input columns of another type than `expected`, and how many rows are skewed, by feature.
 
-    An absent column is skew too, unless its feature is nullable or `redacted`.
+    An absent column is skew too, unless its feature is nullable or `redacted`. A redacted column holds digests, which
+    nothing is compared with: it is left out and no skew.
     """
-    if rows.schema.equals(expected):
+    if not redacted and rows.schema.equals(expected):
         return rows, {}
+    hidden = [name for name in rows.schema.names if name.startswith(INPUT) and name[len(INPUT) :] in redacted]
+    rows = rows.drop_columns(hidden) if hidden else rows
     misfits = {}
     for feature in signature.inputs:
         column = INPUT + feature.name
@@ -68,6 +74,19 @@ def _alike(given: pa.DataType, expected: pa.DataType) -> bool:
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def flagged(rows: pa.RecordBatch) -> Counter[str]:
+    """How many rows broke which clause of the input contract and were answered; clauses by name."""
+    found: Counter[str] = Counter()
+    index = rows.schema.get_field_index(FLAGS)
+    if index < 0:
+        return found
+    for text in rows.column(index).value_counts().to_pylist():
+        if text["values"] is not None:
+            clauses = {pair.rpartition(":")[2] for pair in text["values"].split(",")}
+            found.update({clause: text["counts"] for clause in clauses & CLAUSES})
+    return found
 
 
 def without_errors(rows: pa.RecordBatch) -> pa.RecordBatch:

@@ -104,8 +104,9 @@ class Calibration:
                 self._nulls.popitem(last=False)
         return self._nulls[n]
 
-    def judge(self, scores: Scores, window: int = 0) -> Verdict:
-        """The verdict on the `window`-th of the scored windows."""
+    def judge(self, scores: Scores, window: int = 0, left_out: npt.NDArray[np.bool_] | None = None) -> Verdict:
+        """The verdict on the `window`-th of the scored windows. Features that are `left_out` have no score, and those
+        that are judged pay nothing for them."""
         null = self.null(size_class(int(scores.rows[window])))
         pick = [self.methods.index(method) for method in dict.fromkeys(self.methods)]
         score, expected, spread = (np.empty(len(self.methods)) for _ in range(3))
@@ -115,7 +116,10 @@ class Calibration:
             score[mine] = scores.by_method[method][window][mine]
             expected[mine], spread[mine] = null.mean[method][mine], null.sd[method][mine]
         p_value = self._p_values(null, score)
-        significant = benjamini_hochberg(p_value, self.significance)
+        significant = np.zeros(len(score), np.bool_)
+        judged = np.ones(len(score), np.bool_) if left_out is None else ~left_out
+        significant[judged] = benjamini_hochberg(p_value[judged], self.significance)
+        score[~judged], p_value[~judged] = math.nan, math.nan
         debiased = score - expected
         drifted = significant & (debiased > self.threshold)
         return Verdict(self.methods, score, expected, spread, debiased, p_value, significant, drifted)

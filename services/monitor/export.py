@@ -1,6 +1,7 @@
 """Predictions joined with their labels, as a dataset in the artifact store under the digest of its bytes."""
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from schemas.base import StrictDocument, UtcTime, Version
+from schemas.predictions import redacted_in, with_redacted
 from services.kernel.db import Database
 from services.kernel.storage.store import ArtifactStore
 from services.monitor import tables
@@ -35,11 +37,13 @@ class ExportRequest(StrictDocument):
 
 @dataclass(frozen=True)
 class Export:
-    """What was written; `dataset` and `digest` are None when there were too few rows."""
+    """What was written; `dataset` and `digest` are None when there were too few rows. `redacted` are the features whose
+    values are not in (some of) the rows; with too few rows, those that are redacted now."""
 
     dataset: str | None
     digest: str | None
     rows: int
+    redacted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,15 +68,23 @@ def export(
     if request.labelled_only:
         there = db.read_now(lambda c: _count_labelled(c, model_id, request.version, start_us, until_us))
         if min(there, limit) < max(1, request.min_rows):  # a loop asks often: nothing is decoded to say "not yet"
-            return Export(None, None, min(there, limit))
+            return Export(None, None, min(there, limit), db.read_now(lambda c: _redacted_now(c, model_id)))
         picks = db.read_now(lambda c: _labelled(c, model_id, request.version, start_us, until_us, limit))
     else:
         picks = db.read_now(lambda c: _every(c, model_id, start_us, until_us, limit))
-    found = [table for pick in picks if (table := _read(spool, pick, request.version, start_us, until_us)) is not None]
+    redacted: set[str] = set()
+    found = []
+    for pick in picks:
+        table = _read(spool, pick, request.version, start_us, until_us)
+        if table is not None:
+            found.append(table)
+            redacted |= redacted_in(table.schema)
     rows = sum(table.num_rows for table in found)
     if rows < max(1, request.min_rows):
-        return Export(None, None, rows)
+        return Export(None, None, rows, tuple(sorted(redacted)))
     dataset = join_tables(found)
+    if redacted:
+        dataset = dataset.cast(with_redacted(dataset.schema, redacted))
     dataset = dataset.slice(max(0, dataset.num_rows - limit))
     sink = pa.BufferOutputStream()
     pq.write_table(dataset, sink, compression="zstd")
@@ -81,7 +93,14 @@ def export(
     key = f"datasets/{digest}.parquet"
     if not store.exists(key):
         store.put_bytes(key, data)
-    return Export(f"artifact:{key}", digest, dataset.num_rows)
+    return Export(f"artifact:{key}", digest, dataset.num_rows, tuple(sorted(redacted)))
+
+
+def _redacted_now(connection: sa.Connection, model_id: str) -> tuple[str, ...]:
+    """The features of the model that are redacted in the windows that fill."""
+    table = tables.open_windows.c
+    rows = connection.execute(sa.select(table.redacted).where(table.model_id == model_id)).scalars()
+    return tuple(sorted({name for row in rows for name in json.loads(row)}))
 
 
 def _joined(model_id: str, version: str | None, start_us: int, until_us: int) -> sa.ColumnElement[bool]:
@@ -159,4 +178,6 @@ def _read(spool: Spool, pick: _Pick, version: str | None, start_us: int, until_u
     if version is not None:
         kept = pc.and_(kept, pc.equal(table.column("version"), version))
     table = table.filter(kept)
+    if batch.redacted:
+        table = table.cast(with_redacted(table.schema, batch.redacted))
     return table if table.num_rows else None

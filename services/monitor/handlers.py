@@ -6,9 +6,9 @@ from typing import Any
 
 from schemas.base import Message
 from schemas.events import DeploymentWanted, LabelsObserved, ModelRegistered
-from schemas.predictions import parse_prediction_id
+from schemas.predictions import is_sampled_out_id, parse_prediction_id
 from services.kernel.uow import UnitOfWork
-from services.monitor import tables
+from services.monitor import metrics, tables
 from services.monitor.labels import label_text
 
 
@@ -33,9 +33,14 @@ def on_deployment(message: DeploymentWanted, uow: UnitOfWork) -> None:
 
 
 def on_labels(message: LabelsObserved, uow: UnitOfWork) -> None:
-    """Keep the labels until their predictions are found; a corrected label replaces the old one, joined or not."""
+    """Keep the labels until their predictions are found; a corrected label replaces the old one, joined or not. Those
+    of predictions that were never logged are counted."""
     rows = {}
+    left_out = 0
     for label in message.labels:
+        if is_sampled_out_id(label.prediction_id):
+            left_out += 1
+            continue
         parsed = parse_prediction_id(label.prediction_id)
         rows[label.prediction_id] = {
             "model_id": message.model_id,
@@ -45,7 +50,17 @@ def on_labels(message: LabelsObserved, uow: UnitOfWork) -> None:
             "incarnation": parsed[0][:128] if parsed else None,
             "sequence": parsed[1] if parsed else None,
         }
-    tables.put_labels(uow.connection, list(rows.values()))
+    if rows:
+        tables.put_labels(uow.connection, list(rows.values()))
+    if left_out:
+        metrics.LABELS_LEFT_OUT.labels(message.model_id).inc(left_out)
+        tally = {
+            "partition": tables.OF_LABELS,
+            "model_id": message.model_id,
+            "version": "",
+            "labels_left_out": left_out,
+        }
+        tables.upsert(uow.connection, tables.tallies, [tally], adding=("labels_left_out",))
 
 
 def handlers(wake_join: Callable[[], None]) -> Mapping[type[Message], Callable[[Any, UnitOfWork], None]]:

@@ -17,7 +17,7 @@ from services.kernel.bus.inbox import Failure
 from services.kernel.bus.record import REPLAY_GROUP, Record
 from services.kernel.errors import TrimtabError, Undecodable
 from services.kernel.telemetry import get_logger
-from services.monitor.batch_rows import by_version, fitting, rows_in, span, without_errors
+from services.monitor.batch_rows import by_version, fitting, flagged, rows_in, span, without_errors
 from services.monitor.json_rows import JsonRow, to_batch
 from services.monitor.open_windows import Counted, OpenWindow, close, count
 from services.monitor.verdicts import ClosedWindow
@@ -63,13 +63,15 @@ class NewBlock:
 class Staged:
     """What one poll amounts to, ready to be saved. `wait` says why it ends before the last record.
 
-    `emptied` are the versions whose shares in the other partitions went into a window that closed.
+    `emptied` are the versions whose shares in the other partitions went into a window that closed; `flagged` counts, by
+    model and clause, rows whose input broke the contract and was answered.
     """
 
     next_offset: int
     windows: dict[Key, OpenWindow] = field(default_factory=dict)
     marks: dict[str, Watermark] = field(default_factory=dict)
     tallies: defaultdict[Key, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    flagged: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     closed: list[ClosedWindow] = field(default_factory=list)
     emptied: set[Key] = field(default_factory=set)
     blocks: list[NewBlock] = field(default_factory=list)
@@ -198,7 +200,9 @@ class Intake:
             told = self._group_of(groups, (batch.model_id, self._watchlist.default_version(batch.model_id)))
         mark = staged.marks.get(batch.incarnation) or state.marks.get(batch.incarnation) or Watermark()
         passage = advance(mark, batch.first_sequence, rows.num_rows, batch.gaps)
-        staged.marks[batch.incarnation] = passage.mark
+        staged.marks[batch.incarnation], left_out = passage.mark.hear(batch.sampled_out)
+        for version, some in left_out.items():
+            staged.tallies[batch.model_id, version].update(sampled_out=some)
         staged.tallies[batch.model_id, ""].update(
             repeated=passage.repeated,
             missing=passage.missing,
@@ -216,6 +220,7 @@ class Intake:
             group.batches.append(rows_that_fit)
             group.skew.update(misfits)
             group.redacted.update(batch.redacted)
+            staged.flagged[batch.model_id].update(flagged(part))
         if told is not None and not passage.repeated:
             told.skew.update(batch.skew)
         if rows.num_rows:
@@ -291,7 +296,8 @@ class Intake:
             skew=dict(Counter(share.skew) + group.skew),
             redacted=share.redacted | frozenset(group.redacted),
         )
-        self._put(staged, key, count(group.watched, plan, share, _elsewhere(others, key), good, time.time()))
+        redacted = frozenset(group.redacted)
+        self._put(staged, key, count(group.watched, plan, share, _elsewhere(others, key), good, time.time(), redacted))
 
     @staticmethod
     def _put(staged: Staged, key: Key, counted: Counted) -> None:

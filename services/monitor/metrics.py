@@ -21,6 +21,17 @@ LOST = Counter(
     "trimtab_monitor_lost_rows_total", "Missing rows that would not be counted any more if they came", ["model"]
 )
 SHED = Counter("trimtab_monitor_shed_rows_total", "Rows that serving shed and announced", ["model"])
+SAMPLED_OUT = Counter(
+    "trimtab_monitor_sampled_out_rows_total", "Predictions that a log's sample left out", ["model", "version"]
+)
+FLAGGED = Counter(
+    "trimtab_monitor_flagged_rows_total",
+    "Rows whose input broke a clause of the contract and was answered",
+    ["model", "clause"],
+)
+LABELS_LEFT_OUT = Counter(
+    "trimtab_monitor_left_out_labels_total", "Labels of predictions that a log's sample left out", ["model"]
+)
 SKEWED = Counter("trimtab_monitor_skewed_values_total", "Values that did not fit the signature", ["model"])
 WINDOWS = Counter("trimtab_monitor_windows_total", "Windows closed", ["model", "version"])
 LABELS = Counter("trimtab_monitor_labels_joined_total", "Labels whose prediction was found", ["model", "version"])

@@ -65,8 +65,12 @@ def count(
     others: Sequence[OpenWindow],
     batches: Sequence[pa.RecordBatch],
     now: float,
+    redacted: frozenset[str] = frozenset(),
 ) -> Counted:
-    """Count `batches` into the share; close and judge every window that fills. O(rows x features)."""
+    """Count `batches` into the share; close and judge every window that fills. O(rows x features).
+
+    `redacted` are the features of these batches whose values are not in the log; the share names them already.
+    """
     layout = watched.layout
     assert layout is not None
     pooled = pool(share, others)
@@ -84,7 +88,8 @@ def count(
         opened_at = share.opened_at if share.opened_at is not None else windows.opened_at
         return Counted(replace(share, window=own if others else windows.open, opened_at=opened_at), [])
     judged = judge_windows(watched, plan, closed, pooled.skew, pooled.redacted)
-    return Counted(OpenWindow(windows.open, windows.opened_at, closed[-1].to_bytes()), judged)
+    rest = redacted if windows.open.rows else frozenset[str]()
+    return Counted(OpenWindow(windows.open, windows.opened_at, closed[-1].to_bytes(), redacted=rest), judged)
 
 
 def close(watched: Watched, plan: DriftDetection, share: OpenWindow, others: Sequence[OpenWindow]) -> Counted:

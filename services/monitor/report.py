@@ -15,7 +15,7 @@ from services.monitor.labels import open_window
 from services.monitor.layout import CountLayout
 from services.monitor.model import DriftDetection
 from services.monitor.scores import score_windows
-from services.monitor.verdicts import expectations, read_scores
+from services.monitor.verdicts import expectations, read_scores, redacted_places
 from services.monitor.watched import Watched, Watchlist
 from services.monitor.window import BadWindow, Window
 
@@ -43,6 +43,7 @@ def drift_report(
         "window_rows": plan.window_size,
         "enabled": plan.enabled,
         "rows_counted": facts["rows"],
+        "rows_sampled_out": facts["sampled_out"],
         "drifting": bool(facts["alarm"].get("named")),
         "signal": _signal(facts["alarm"]),
         "definitions": dict(DEFINITIONS),
@@ -52,7 +53,7 @@ def drift_report(
         return document | {"note": "this version was registered without a baseline: nothing to compare with"}
     layout = watched.layout
     document["baseline"] = {"rows": layout.baseline.rows, "digest": layout.digest, "features": len(layout.features)}
-    document["current"] = _current(watched, layout, plan, facts["open"])
+    document["current"] = _current(watched, layout, plan, facts["open"], facts["windows"])
     document["history"] = [_past(layout, row) for row in facts["windows"] if row.digest == layout.digest]
     return document
 
@@ -63,11 +64,11 @@ def _facts(connection: sa.Connection, model_id: str, version: str, windows: int)
             tables.open_windows.c.model_id == model_id, tables.open_windows.c.version == version
         )
     ).all()
-    rows = connection.execute(
-        sa.select(sa.func.sum(tables.tallies.c.rows)).where(
+    rows, sampled_out = connection.execute(
+        sa.select(sa.func.sum(tables.tallies.c.rows), sa.func.sum(tables.tallies.c.sampled_out)).where(
             tables.tallies.c.model_id == model_id, tables.tallies.c.version == version
         )
-    ).scalar_one()
+    ).one()
     past = connection.execute(
         sa.select(tables.windows)
         .where(tables.windows.c.model_id == model_id, tables.windows.c.version == version)
@@ -93,6 +94,7 @@ def _facts(connection: sa.Connection, model_id: str, version: str, windows: int)
     return {
         "open": opened,
         "rows": int(rows or 0),
+        "sampled_out": int(sampled_out or 0),
         "windows": past[::-1],
         "alarm": states.get("drift", {}),
         "labels": states.get("labels", {}),
@@ -141,7 +143,7 @@ def _measured(rows: int, correct: int, start_us: int, end_us: int) -> dict[str, 
 
 
 def _current(
-    watched: Watched, layout: CountLayout, plan: DriftDetection, opened: Sequence[Any]
+    watched: Watched, layout: CountLayout, plan: DriftDetection, opened: Sequence[Any], closed_ones: Sequence[Any]
 ) -> dict[str, Any] | None:
     window = Window.empty(layout)
     for row in opened:
@@ -156,14 +158,20 @@ def _current(
         window = max(candidates, key=lambda one: one.end_us, default=window)
     if not window.rows:
         return None
+    told = closed_ones[-1:] if complete else opened
+    redacted = sorted({name for row in told for name in json.loads(row.redacted)})
+    left_out = redacted_places(layout, redacted)
     scores = score_windows(layout, [window])
-    verdict = watched.calibration(plan).judge(scores)
+    verdict = watched.calibration(plan).judge(scores, 0, left_out)
     expected = expectations(watched, plan, window.rows)
     bins = layout.bins(window.counts)
     features = []
     for number, feature in enumerate(layout.features):
         first = int(layout.bin_starts[number])
         counts = bins[first : first + len(feature.counts)]
+        if left_out[number]:
+            features.append({"feature": feature.name, "kind": feature.kind, "redacted": True, "rows": window.rows})
+            continue
         features.append(
             {
                 "feature": feature.name,
@@ -192,6 +200,7 @@ def _current(
         "rows": window.rows,
         "start": signals.instant(window.start_us).isoformat(),
         "end": signals.instant(window.end_us).isoformat(),
+        "redacted_features": redacted,
         "features": features,
     }
 
@@ -205,6 +214,7 @@ def _past(layout: CountLayout, row: Any) -> dict[str, Any]:
         "method": row.method,
         "threshold": row.threshold,
         "drifted": json.loads(row.drifted),
+        "redacted_features": json.loads(row.redacted),
         "step": row.step,
         "features": {
             feature.name: {
@@ -224,9 +234,12 @@ def _judged_by(layout: CountLayout, method: str, number: int) -> str:
 
 
 def status(connection: sa.Connection, principal: Principal) -> list[dict[str, Any]]:
-    """Counted rows, by model and version, and what came again, never came, or was shed, by model `principal` sees."""
+    """Counted rows, and rows that were answered and not logged, by model and version; what came again, never came, or
+    was shed, and labels of what was not logged, by model. Of those that `principal` sees."""
     table = tables.tallies.c
-    names = ("rows", "errors", "repeated", "missing", "shed")
+    of_model = ("repeated", "missing", "shed", "labels_left_out")
+    of_version = ("rows", "errors", "sampled_out")
+    names = (*of_version, *of_model)
     rows = connection.execute(
         sa.select(table.model_id, table.version, *(sa.func.sum(table[name]).label(name) for name in names))
         .group_by(table.model_id, table.version)
@@ -237,12 +250,12 @@ def status(connection: sa.Connection, principal: Principal) -> list[dict[str, An
         if not _sees(principal, row.model_id):
             continue
         model = models.setdefault(
-            row.model_id, {"model_id": row.model_id, "repeated": 0, "missing": 0, "shed": 0, "versions": {}}
+            row.model_id, {"model_id": row.model_id, **dict.fromkeys(of_model, 0), "versions": {}}
         )
         if row.version:
-            model["versions"][row.version] = {"rows": int(row.rows), "errors": int(row.errors)}
+            model["versions"][row.version] = {name: int(getattr(row, name)) for name in of_version}
         else:
-            model |= {name: int(getattr(row, name)) for name in ("repeated", "missing", "shed")}
+            model |= {name: int(getattr(row, name)) for name in of_model}
             models[row.model_id] = model
     return list(models.values())
 

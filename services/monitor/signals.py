@@ -78,7 +78,7 @@ def drift_found(
         window=window,
         baseline_rows=rows,
         features=feature_scores(closed.names, verdict, worst_first[:MAX_FEATURES]),
-        judged_features=len(closed.names),
+        judged_features=int(np.isfinite(verdict.p_value).sum()),
         explanation=(
             f"{in_words}; n = {closed.window.rows}, N = {rows}; "
             f"{len(worst_first)} of {len(closed.names)} features in this window, {len(named)} since it began"

@@ -43,7 +43,9 @@ def load(connection: sa.Connection, partition: int) -> tuple[PartitionState, tup
         )
     }
     marks = {
-        row.incarnation: Watermark(row.next_sequence, _ranges(row.pending_gaps), _ranges(row.missing_ranges))
+        row.incarnation: Watermark(
+            row.next_sequence, _ranges(row.pending_gaps), _ranges(row.missing_ranges), json.loads(row.sampled_out)
+        )
         for row in connection.execute(sa.select(tables.watermarks).where(tables.watermarks.c.partition == partition))
     }
     last = connection.execute(
@@ -77,6 +79,7 @@ def save(
             "next_sequence": mark.next_sequence,
             "pending_gaps": json.dumps(mark.pending),
             "missing_ranges": json.dumps(mark.missing),
+            "sampled_out": json.dumps(dict(mark.sampled_out)),
             "at": now,
         }
         for incarnation, mark in staged.marks.items()
@@ -100,6 +103,7 @@ def save(
                 "threshold": closed.plan.threshold,
                 "scores": closed.scores.tobytes(),
                 "drifted": json.dumps(closed.drifted),
+                "redacted": json.dumps(sorted(closed.redacted)),
                 "step": happened.value,
                 "at": now,
             }
@@ -191,7 +195,7 @@ def _row(partition: int, key: tuple[str, str], opened: OpenWindow) -> dict[str, 
 
 
 def _add_tallies(connection: sa.Connection, partition: int, staged: Staged) -> None:
-    names = ("rows", "errors", "repeated", "missing", "shed")
+    names = ("rows", "errors", "repeated", "missing", "shed", "sampled_out")
     rows = [
         {
             "partition": partition,

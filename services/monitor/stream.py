@@ -230,6 +230,8 @@ class PredictionStream(GroupMember):
         for (model, version), tally in staged.tallies.items():
             if version:
                 metrics.COUNTED.labels(model, version).inc(tally["rows"])
+                if tally["sampled_out"]:
+                    metrics.SAMPLED_OUT.labels(model, version).inc(tally["sampled_out"])
             for counter, name in TALLIED:
                 if tally[name]:
                     counter.labels(model).inc(tally[name])
@@ -237,6 +239,9 @@ class PredictionStream(GroupMember):
                 log.error("rows_missing", model_id=model, rows=tally["missing"])
             if tally["lost"]:
                 log.error("rows_lost", model_id=model, rows=tally["lost"])
+        for model, clauses in staged.flagged.items():
+            for clause, count in clauses.items():
+                metrics.FLAGGED.labels(model, clause).inc(count)
         for failure in staged.dead:
             reason = getattr(failure.error, "code", type(failure.error).__name__)
             metrics.BURIED.labels(reason).inc()

@@ -60,6 +60,7 @@ watermarks = sa.Table(
     sa.Column("next_sequence", sa.BigInteger, nullable=False),
     sa.Column("pending_gaps", sa.Text, nullable=False),
     sa.Column("missing_ranges", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("sampled_out", sa.Text, nullable=False, server_default="{}"),
     sa.Column("at", sa.Float, nullable=False),
 )
 
@@ -84,10 +85,13 @@ tallies = sa.Table(
     sa.Column("version", VERSION, primary_key=True),
     *(
         sa.Column(name, sa.BigInteger, nullable=False, server_default="0")
-        for name in ("rows", "errors", "repeated", "missing", "shed")
+        for name in ("rows", "errors", "repeated", "missing", "shed", "sampled_out", "labels_left_out")
     ),
 )
-"""`rows` were counted (failed predictions, `errors`, included); the last three have version ''."""
+"""`rows` were counted (failed predictions, `errors`, included); `sampled_out` were answered and not logged. The others
+have version ''; `labels_left_out`, labels of predictions that were not logged, the partition `OF_LABELS` too."""
+
+OF_LABELS = -1
 
 windows = sa.Table(
     "windows",
@@ -103,6 +107,7 @@ windows = sa.Table(
     sa.Column("threshold", sa.Float, nullable=False),
     sa.Column("scores", sa.LargeBinary, nullable=False),
     sa.Column("drifted", sa.Text, nullable=False),
+    sa.Column("redacted", sa.Text, nullable=False, server_default="[]"),
     sa.Column("step", sa.String(16), nullable=False),
     sa.Column("at", sa.Float, nullable=False),
     sa.Index("windows_of", "model_id", "version", "id"),

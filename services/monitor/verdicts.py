@@ -1,6 +1,6 @@
 """Closed windows, scored and judged, and how their scores are kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +24,8 @@ KEPT_VERDICT = ("expected", "expected_sd", "p_value", "significant", "drifted")
 class ClosedWindow:
     """One judged window. `scores` are float32, (methods + verdict, features): see `read_scores`.
 
-    `skewed` and `redacted` features took no part in the verdict; `names` are in the layout's order.
+    `skewed` and `redacted` features took no part in the verdict, and the latter have no scores; `names` are in the
+    layout's order.
     """
 
     watched: Watched
@@ -59,10 +60,9 @@ def judge_windows(
         scores = score_windows(layout, some)
         for number, window in enumerate(some):
             skewed = skewed_features(skew, window.rows) if start + number == 0 else {}
-            verdict = calibration.judge(scores, number)
-            silenced = np.array(
-                [_source(layout, i) in skewed or _source(layout, i) in redacted for i in range(len(names))]
-            )
+            left_out = redacted_places(layout, redacted)
+            verdict = calibration.judge(scores, number, left_out)
+            silenced = np.array([_source(layout, i) in skewed for i in range(len(names))], np.bool_)
             if silenced.any():
                 verdict = replace(
                     verdict, significant=verdict.significant & ~silenced, drifted=verdict.drifted & ~silenced
@@ -70,6 +70,7 @@ def judge_windows(
             kept = [scores.by_method[method][number] for method in KEPT_METHODS[:-1]]
             kept += [scores.wasserstein_bound[number], *(getattr(verdict, name) for name in KEPT_VERDICT)]
             table = np.asarray(kept, np.float32)
+            table[:, left_out] = np.nan
             closed.append(ClosedWindow(watched, plan, window, names, verdict, table, skewed, redacted))
     return closed
 
@@ -83,6 +84,11 @@ def read_scores(data: bytes, features: int) -> dict[str, npt.NDArray[np.float32]
 def expectations(watched: Watched, plan: DriftDetection, rows: int) -> dict[str, npt.NDArray[np.float64]]:
     """By method, what each feature would score on average without drift in a window of `rows` rows."""
     return watched.calibration(plan).null(size_class(max(rows, 1))).mean
+
+
+def redacted_places(layout: CountLayout, redacted: Collection[str]) -> npt.NDArray[np.bool_]:
+    """Which of the layout's features are not judged, since their values are not in the log."""
+    return np.array([_source(layout, i) in redacted for i in range(len(layout.features))], np.bool_)
 
 
 def _source(layout: CountLayout, number: int) -> str:

@@ -4,8 +4,8 @@ An incarnation numbers its rows 0, 1, 2, ...; delivery is at least once and in o
 somebody replays. Rows that were shed on purpose are announced as gaps and are not missing.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from schemas.predictions import Gap
 
@@ -20,12 +20,29 @@ Range = tuple[int, int]
 class Watermark:
     """`next_sequence` is the first that has not been passed; `pending` are announced gaps at or after it, ascending.
 
-    `missing` are ranges before it that never came, ascending: the newest `MAX_MISSING_RANGES`.
+    `missing` are ranges before it that never came, ascending: the newest `MAX_MISSING_RANGES`. `sampled_out` are the
+    rows, by version, that the log has told of leaving out.
     """
 
     next_sequence: int = 0
     pending: tuple[Range, ...] = ()
     missing: tuple[Range, ...] = ()
+    sampled_out: Mapping[str, int] = field(default_factory=dict)
+
+    def hear(self, totals: Mapping[str, int]) -> tuple["Watermark", dict[str, int]]:
+        """The watermark after a batch that tells of these totals, and what of them is news, by version.
+
+        >>> mark, news = Watermark(sampled_out={"1.0.0": 5}).hear({"1.0.0": 7, "1.0.1": 1})
+        >>> news, mark.hear({"1.0.0": 6})[1]
+        ({'1.0.0': 2, '1.0.1': 1}, {})
+        """
+        news = {
+            version: total - before for version, total in totals.items() if total > (before := self._heard(version))
+        }
+        return replace(self, sampled_out={**self.sampled_out, **{v: totals[v] for v in news}}) if news else self, news
+
+    def _heard(self, version: str) -> int:
+        return self.sampled_out.get(version, 0)
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,7 @@ def advance(mark: Watermark, first: int, rows: int, gaps: Iterable[Gap] = ()) ->
     known = _merged([*told, *missing])
     left = tuple(gap for gap in pending if gap[1] > end)[:MAX_PENDING_GAPS]
     return Passage(
-        mark=Watermark(end, left, tuple(known[-MAX_MISSING_RANGES:])),
+        mark=Watermark(end, left, tuple(known[-MAX_MISSING_RANGES:]), mark.sampled_out),
         new=tuple((start - first, stop - first) for start, stop in _merged(came)),
         repeated=rows - _size(came),
         missing=_size(missing),

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pyarrow.compute as pc
 
 from schemas.features import Signature
 from schemas.jobs import DatasetConfig, Holdout, TrainingJob
+from schemas.predictions import redacted_in, token_column
 from services.kernel.errors import InvalidInput
 from services.trainer.inference import check_classes, infer_inputs, probabilities_signature
 from services.trainer.labelled import LabelledRows
@@ -62,6 +64,7 @@ class _Reader:
         where, label_map = "datasetConfig.trainPath", self.config.label_map or {}
         labels = self._labels(table, where, label_map, self.label_column)
         names = [name for name in table.column_names if name not in (self.label_column, *self.config.drop_columns)]
+        self._refuse_redacted(table, names, where)
         if not names:
             raise InvalidInput("datasetConfig.trainPath: there is no feature column beside the label")
         features = table.select(names)
@@ -89,6 +92,7 @@ class _Reader:
         label_map = {name: name for name in self.classes} | (self.config.label_map or {})
         name = self.label_column if self.label_column in table.column_names else DEFAULT_LABEL
         labels = self._labels(table, where, label_map if self.config.label_map else {}, name, strict=False)
+        self._refuse_redacted(table, self.columns, where)
         columns = {}
         for name, kind in self.columns.items():
             if name not in table.column_names:
@@ -103,6 +107,23 @@ class _Reader:
                 )
             columns[name] = column
         return self._with_label(pa.table(columns), labels, where)
+
+    def _refuse_redacted(self, table: pa.Table, names: Iterable[str], where: str) -> None:
+        """Digests in place of values teach nothing that holds elsewhere, and absent values what was hidden, not what
+        was missing. Raises `InvalidInput` naming the features."""
+        learnt = set(names)
+        redacted = sorted(redacted_in(table.schema))
+        hidden = [name for name in redacted if name in learnt or token_column(name) in learnt]
+        if hidden:
+            raise InvalidInput(
+                f"{where}: the values of {', '.join(hidden[:20])} are redacted in the prediction log, by the policy of "
+                "the model's deployment, so nothing can be learnt from these rows: log the features as they are, or "
+                f"name their columns ({hidden[0]}, {token_column(hidden[0])}) in dropColumns",
+                field=where,
+            )
+        left_out = [name for name in redacted if name not in self.config.drop_columns]
+        if left_out:
+            self.notes.append(f"{', '.join(left_out)}: redacted in {where}, and left out.")
 
     def _labels(
         self, table: pa.Table, where: str, label_map: dict[str, str], name: str, *, strict: bool = True

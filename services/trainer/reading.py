@@ -19,6 +19,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
+from schemas.predictions import redacted_in, with_redacted
 from services.kernel.errors import InvalidInput
 
 ARTIFACT_PREFIX = "artifact:"
@@ -36,14 +37,15 @@ Locate = Callable[[str], Path]
 def read_rows(reference: str, field: str, locate: Locate) -> pa.Table:
     """The rows of a file, folder or `artifact:KEY`; columns are float64, string or bool, missing values are null.
 
-    `field` names the job's field in errors. Raises `InvalidInput` with a sentence that names field and file.
+    The schema says what is redacted (`schemas.predictions.redacted_in`). `field` names the job's field in errors.
+    Raises `InvalidInput` with a sentence that names field and file.
     """
     path = _resolve(reference, field, locate)
     parts = [(file, _canonical(_read_file(file, field), file, field)) for file in _files(path, field)]
     table = _concat(parts, field)
     if table.num_rows == 0:
         raise InvalidInput(f"{field}: {reference} holds no rows", field=field)
-    return table
+    return _saying(table, *(part.schema for _, part in parts))
 
 
 async def peek_columns(reference: str) -> list[str] | None:
@@ -142,7 +144,13 @@ def _canonical(table: pa.Table, path: Path, field: str) -> pa.Table:
     repeated = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
     if repeated:
         raise InvalidInput(f"{field}: {path.name} has columns of the same name: {', '.join(repeated)}", field=field)
-    return pa.table(dict(_canonical_columns(table, path, field)))
+    return _saying(pa.table(dict(_canonical_columns(table, path, field))), table.schema)
+
+
+def _saying(table: pa.Table, *sources: pa.Schema) -> pa.Table:
+    """`table`, which says what its sources say is redacted."""
+    redacted = frozenset[str]().union(*map(redacted_in, sources))
+    return table.replace_schema_metadata(with_redacted(table.schema, redacted).metadata) if redacted else table
 
 
 def _canonical_columns(table: pa.Table, path: Path, field: str) -> Iterator[tuple[str, pa.ChunkedArray]]:

@@ -84,6 +84,7 @@ class Neighbours(Peers):
         self.promoted: list[tuple[str, str]] = []
         self.refuses: set[str] = set()
         self.exports = 0
+        self.redacted: list[str] = []
         self.unmet: dict[str, dict[str, str]] = {}
         self.asked: list[tuple[str, str, str]] = []
 
@@ -131,7 +132,7 @@ class Neighbours(Peers):
         self, model_id: str, *, version: str, since: datetime, min_rows: int, limit: int
     ) -> dict[str, Any]:
         self.exports += 1
-        return {"dataset": None, "rows": 0}
+        return {"dataset": None, "rows": 0, "redacted": self.redacted}
 
 
 class Stage:
@@ -558,6 +559,17 @@ async def test_labels_are_asked_for_with_a_growing_pause(make: Make) -> None:
     await stage.ticks(3)
     assert stage.peers.exports == 1
     assert [polling_pause_seconds(waited, 0.5) for waited in (0, 20, 1000)] == [0.5, 2, 10]
+
+
+async def test_what_is_redacted_in_the_log_is_not_trained_on(make: Make) -> None:
+    stage = make()
+    await stage.at(LoopStep.GATHERING)
+    stage.peers.redacted = ["src_bytes", "user"]
+    await stage.ticks()
+    (cycle,) = await stage.cycles()
+    assert cycle.step is LoopStep.FAILED
+    assert "src_bytes, user redacted" in await stage.explanation()
+    assert any('"redacted":["src_bytes","user"]' in body for body in await stage.published(LoopStepped))
 
 
 async def test_a_key_sees_its_own_models_only(make: Make, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.features import DType
 from schemas.jobs import TrainingJob
+from schemas.predictions import with_redacted
 from services.kernel.errors import InvalidInput
 from services.trainer.datasets import TrainingData, load
 from services.trainer.splitting import held_out, stratified_split
@@ -158,3 +159,41 @@ def test_held_out_rows_are_about_the_fraction_and_grow_with_it() -> None:
     half = {i for i in ids if held_out(i, 0.5)}
     assert third < half
     assert abs(len(third) / len(ids) - 0.3) < 0.03
+
+
+def _write_redacted(path: Path, columns: dict[str, Any], *redacted: str) -> str:
+    table = pa.table(columns)
+    pa.parquet.write_table(table.cast(with_redacted(table.schema, redacted)), path)
+    return str(path)
+
+
+def test_redacted_features_of_newly_labelled_rows_are_not_trained_on(folder: Path) -> None:
+    columns = {"label": ["x", "y"], "size": [1.0, None], "kind": ["tcp", "udp"], "size#token": [None, "5f"]}
+    path = _write_redacted(folder / "window.parquet", columns, "size")
+    for job in (
+        _job(folder, additionalPaths=[path]),
+        _job(folder, testPath=path),
+        _job(folder, trainPath=path, labelColumn="label", dropColumns=[]),
+    ):
+        with pytest.raises(InvalidInput, match="the values of size are redacted in the prediction log"):
+            _load(job)
+
+
+def test_a_redacted_feature_that_is_dropped_or_wholly_absent_is_left_out(folder: Path) -> None:
+    labels = ["x", "y"] * 20
+    columns = {"label": labels, "kind": ["tcp", "udp"] * 20, "size#token": ["5f"] * 40}
+    path = _write_redacted(folder / "window.parquet", columns, "size", "level")
+    data = _load(_job(folder, trainPath=path, labelColumn="label", dropColumns=["size#token"]))
+    assert [feature.name for feature in data.signature.inputs] == ["kind"]
+    assert any("level" in note and "redacted" in note for note in data.notes)
+    dropped = _load(_job(folder, dropColumns=["level", "size"], additionalPaths=[path]))
+    assert [feature.name for feature in dropped.signature.inputs] == ["kind"]
+
+
+def test_a_folder_says_what_is_redacted_in_any_of_its_files(folder: Path) -> None:
+    whole = folder / "parts"
+    whole.mkdir()
+    pa.parquet.write_table(pa.table({"label": ["x", "y"], "size": [1.0, 2.0]}), whole / "a.parquet")
+    _write_redacted(whole / "b.parquet", {"label": ["x", "y"], "size#token": ["5f", "a0"]}, "size")
+    with pytest.raises(InvalidInput, match="size are redacted"):
+        _load(_job(folder, trainPath=str(whole), labelColumn="label", dropColumns=[]))
