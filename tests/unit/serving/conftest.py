@@ -45,6 +45,7 @@ class Plane:
     shipper: Shipper
     batches: list[PredictionBatch]
     gate: Gate
+    app: DataPlane
     client: httpx.AsyncClient
 
     def deploy(
@@ -160,7 +161,7 @@ async def plane(tmp_path: Path, executor: ThreadPoolExecutor) -> AsyncIterator[P
     )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:3006") as client:
-        made = Plane(directory, catalog, asking, budget, executor, shipper, batches, gate, client)
+        made = Plane(directory, catalog, asking, budget, executor, shipper, batches, gate, app, client)
         for model_id, signature, build in (
             ("vector", serving_models.VECTOR, serving_models.vector_model),
             ("table", serving_models.TABLE, serving_models.table_model),
