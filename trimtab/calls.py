@@ -217,6 +217,32 @@ def predict_batch(model_id: str, inputs: Iterable[Mapping[str, Any]], version: s
     return post("/mlops/predict/batch", given(model_id=model_id, version=version, inputs=[_finite(i) for i in inputs]))
 
 
+def explain(
+    model_id: str,
+    input: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    version: str | None = None,
+    *,
+    method: str | None = None,
+    target: str | None = None,
+    samples: int | None = None,
+    seed: int | None = None,
+) -> Call:
+    """`POST /mlops/explain`, for one row or a list of rows. Raises `InvalidInput` for a feature that is NaN."""
+    rows = {"input": _finite(input)} if isinstance(input, Mapping) else {"inputs": [_finite(row) for row in input]}
+    options = given(version=version, method=method, samples=samples, seed=seed, **{"class": target})
+    return post("/mlops/explain", {"model_id": model_id, **rows, **options})
+
+
+def importance(model_id: str, version: str | None = None, limit: int | None = None) -> Call:
+    """`GET /mlops/models/{id}/importance`."""
+    return get(f"/mlops/models/{part(model_id)}/importance", version=version, limit=limit)
+
+
+def importance_trend(model_id: str, versions: int | None = None, limit: int | None = None) -> Call:
+    """`GET /mlops/models/{id}/importance/trend`."""
+    return get(f"/mlops/models/{part(model_id)}/importance/trend", versions=versions, limit=limit)
+
+
 def served_model(model_id: str) -> Call:
     """`GET /v2/models/{id}`: the inputs and outputs of a deployed model, in the V2 protocol's terms."""
     return get(f"/v2/models/{part(model_id)}")

@@ -21,6 +21,7 @@ from trimtab.errors import InvalidInput, TrimtabError, Unavailable, error_of
 from trimtab.surfaces.archives import Archives
 from trimtab.surfaces.catalog import Catalog
 from trimtab.surfaces.events import Events
+from trimtab.surfaces.explanations import Explanations
 from trimtab.surfaces.governance import Governance
 from trimtab.surfaces.keeping import Keeping
 from trimtab.surfaces.mlflow import Mlflow
@@ -34,6 +35,7 @@ class Surface(
     Archives[Answer],
     Catalog[Answer],
     Events[Answer],
+    Explanations[Answer],
     Governance[Answer],
     Keeping[Answer],
     Mlflow[Answer],

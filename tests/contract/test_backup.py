@@ -102,6 +102,7 @@ async def fill(settings: LocalSettings) -> None:
         assert (await registry.deploy(version=second, canary=10)).status_code == 202
         await registry.client.post("/mlops/keys", json={"name": "ci", "scopes": ["read"]})
         registry.store.put_bytes("datasets/rows.csv", b"a,b\n1,2\n")
+        registry.store.put_bytes(f"importance/{'ab' * 32}/shapley-1f.json", b"{}")  # what serving computed of a version
     for service in SERVICES[1:]:
         database = Database(settings.database_of(service), service)
         migrate(database, migrations_of(service))

@@ -133,6 +133,17 @@ def when(time: str | None) -> str:
     return datetime.fromisoformat(time).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def bar(value: float, greatest: float, width: int = 12) -> str:
+    """`value` as a bar to the left or right of 0 in the middle; each half has `width` characters, which `greatest` fills.
+
+    >>> bar(0.5, 1.0, 4), bar(-1.0, 1.0, 4)
+    ('    │██  ', '████│    ')
+    """
+    length = min(round(abs(value) / greatest * width), width) if greatest > 0 else 0
+    left, right = (length, 0) if value < 0 else (0, length)
+    return f"{'█' * left:>{width}}│{'█' * right:<{width}}"
+
+
 def sparkline(values: Sequence[float], width: int = 24) -> str:
     """The last `width` values as a line of bars from 0 to the greatest.
 

@@ -39,7 +39,7 @@ def predict(
         raise InvalidInput("give either --input JSON or --file ROWS")
     with connected(url, api_key) as client:
         if input is not None:
-            found = client.predict(model_id, _parse(input))
+            found = client.predict(model_id, parse_input(input))
             show(found, as_json, lambda console: _draw(console, found))
             return
         assert file is not None
@@ -47,7 +47,8 @@ def predict(
     show(answer, as_json, lambda console: _draw_file(console, answer))
 
 
-def _parse(text: str) -> dict[str, Any]:
+def parse_input(text: str) -> dict[str, Any]:
+    """The row in `--input`. Raises `InvalidInput`."""
     try:
         document = json.loads(text)
     except ValueError as error:

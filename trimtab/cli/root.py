@@ -24,6 +24,7 @@ COMMANDS = {
     "deploy": "Give a version traffic.",
     "rollback": "Back to what was deployed before.",
     "predict": "Ask a model, for one input or a file of rows.",
+    "explain": "What each feature adds to a model's answer.",
     "labels": "Send the truth about earlier predictions.",
     "drift": "The drift of every feature, and the open signals.",
     "experiment": "Run and compare hyper-parameter searches.",

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from services.kernel.errors import InvalidInput, TooLarge
-from services.serving.explain.method import Attribution, Floats, Game, Method
+from services.serving.explain.method import Attribution, Method
 from services.serving.explain.subject import BACKGROUND_SEED, Subject
 from services.serving.explain.wire import (
     Attributed,
@@ -36,9 +36,9 @@ def explain(subject: Subject, method: Method, job: ExplainJob) -> Explanations:
         )
     explained = []
     for row in job.rows:
-        values = subject.values_of(row)
-        game = subject.game(values, references)
-        explained.append(_explained(subject, values, game, method.attribute(game, samples, job.seed), job.target))
+        asked_of = _Row(subject, subject.values_of(row), job.target)
+        game = subject.game(asked_of.values, references).of(asked_of.output)
+        explained.append(asked_of.told(method.attribute(game, samples, job.seed)))
     return Explanations(subject.kind, count, explained)
 
 
@@ -46,7 +46,7 @@ def attribute_sample(subject: Subject, method: Method, job: ImportanceJob) -> At
     """Attribute all outputs for a part of the drawn rows of the sample. Raises `InvalidInput` and `RuntimeFailed`."""
     references = None if method.whole_sample else subject.drawn(job.background_rows, BACKGROUND_SEED)
     count = subject.sample_rows if references is None else len(references)
-    samples = method.default_samples(len(subject.elements)) if job.samples is None else job.samples
+    samples = method.rough_samples(len(subject.elements)) if job.samples is None else job.samples
     places = subject.drawn(job.rows, job.seed)
     by_output = np.zeros((len(subject.output_names), len(subject.elements)))
     moved: list[list[float]] = []
@@ -62,41 +62,50 @@ def attribute_sample(subject: Subject, method: Method, job: ImportanceJob) -> At
     return Attributed(names, subject.output_names, len(places), count, algorithm, moved, by_output.tolist())
 
 
-def _explained(subject: Subject, values: list[Any], game: Game, found: Attribution, target: str | None) -> Explained:
-    columns = [np.array([value], dtype=column.dtype) for value, column in zip(values, subject.sample, strict=True)]
-    meaning = subject.run(columns)  # the row alone, as it is served
-    classes = subject.outputs.classes
-    prediction: str | float
-    probabilities = None
-    if classes is None:
-        assert meaning.values is not None
-        prediction = output = float(meaning.values[0])
-        number = 0
-    else:
+class _Row:
+    """A row to explain: what is predicted for it, alone as it is served, and which output that makes the explained one.
+
+    `target` None: that of the predicted class.
+    """
+
+    def __init__(self, subject: Subject, values: list[Any], target: str | None) -> None:
+        self.values = values
+        self._names = [element.name for element in subject.elements]
+        columns = [np.array([value], dtype=column.dtype) for value, column in zip(values, subject.sample, strict=True)]
+        meaning = subject.run(columns)
+        classes = subject.outputs.classes
+        self._prediction: str | float
+        self._probabilities = None
+        if classes is None:
+            assert meaning.values is not None
+            self._prediction = self._worth = float(meaning.values[0])
+            self._target, self.output = None, 0
+            return
         assert meaning.codes is not None
-        prediction = classes[int(meaning.codes[0])]
-        target = prediction if target is None else target
-        number = classes.index(target)
+        self._prediction = classes[int(meaning.codes[0])]
+        self._target = self._prediction if target is None else target
+        self.output = classes.index(self._target)
+        self._worth = float(self._prediction == self._target)
         if meaning.probabilities is not None:
-            probabilities = dict(zip(classes, meaning.probabilities[0].tolist(), strict=True))
-            output = probabilities[target]
-        else:
-            output = float(prediction == target)
-    own: Floats = found.values[:, number]
-    order = np.argsort(-np.abs(own), kind="stable")
-    base = float(found.base[number])
-    return Explained(
-        prediction,
-        probabilities,
-        target,
-        base,
-        output,
-        [Contribution(subject.elements[i].name, _told(values[i]), float(own[i])) for i in order],
-        abs(base + math.fsum(own.tolist()) - output),
-        None if found.fidelity is None else float(found.fidelity[number]),
-        found.algorithm,
-        found.samples,
-    )
+            self._probabilities = dict(zip(classes, meaning.probabilities[0].tolist(), strict=True))
+            self._worth = self._probabilities[self._target]
+
+    def told(self, found: Attribution) -> Explained:
+        """The explanation that `found`, of the one output, makes."""
+        own, base = found.values[:, 0], float(found.base[0])
+        order = np.argsort(-np.abs(own), kind="stable")
+        return Explained(
+            self._prediction,
+            self._probabilities,
+            self._target,
+            base,
+            self._worth,
+            [Contribution(self._names[i], _told(self.values[i]), float(own[i])) for i in order],
+            abs(base + math.fsum(own.tolist()) - self._worth),
+            None if found.fidelity is None else float(found.fidelity[0]),
+            found.algorithm,
+            found.samples,
+        )
 
 
 def _told(value: Any) -> Any:

@@ -33,7 +33,8 @@ MOST_NAMED_OUTPUTS = 20
 
 
 class Plan(Document):
-    """Everything that decides the result beside the version. `samples` None: the method's default."""
+    """Everything that decides the result beside the version. `samples` None: the method's
+    own number for such means."""
 
     method: Literal["shapley"] = "shapley"
     rows: int

@@ -37,6 +37,10 @@ class Lime:
         """The authors' default, or ten a feature."""
         return max(DEFAULT_SAMPLES, 10 * players)
 
+    def rough_samples(self, players: int) -> int:
+        """A fifth of the default."""
+        return self.default_samples(players) // 5
+
     def evaluations(self, samples: int, references: int) -> int:
         """Each perturbed row is evaluated once."""
         return samples

@@ -27,6 +27,10 @@ class Game:
     evaluate: Callable[[Indices], Floats]
     same: NDArray[np.bool_]
 
+    def of(self, output: int) -> "Game":
+        """The same game for one of the outputs."""
+        return Game(lambda indices: self.evaluate(indices)[:, output : output + 1], self.same)
+
     @property
     def references(self) -> int:
         """Reference rows."""
@@ -72,6 +76,9 @@ class Method(Protocol):
 
     def default_samples(self, players: int) -> int:
         """How many samples to take when nobody says."""
+
+    def rough_samples(self, players: int) -> int:
+        """How many are enough for each of many rows whose attributions are averaged."""
 
     def evaluations(self, samples: int, references: int) -> int:
         """How many rows the graph is asked, at most, with so many `samples`."""

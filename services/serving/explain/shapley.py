@@ -19,6 +19,7 @@ from services.serving.explain.method import Attribution, Floats, Game, Indices, 
 
 LEAST_SAMPLES = 1024
 """Coalitions of a default explanation: ten features are exact."""
+ROUGH_SAMPLES = 256
 DEFAULT_WALKS = 4
 BATCH_ROWS = 8192
 """Masked rows that are made and evaluated at once."""
@@ -53,6 +54,10 @@ class Shapley:
     def default_samples(self, players: int) -> int:
         """Enough for all coalitions of ten features, or some permutations of more."""
         return max(LEAST_SAMPLES, DEFAULT_WALKS * (2 * players + 1))
+
+    def rough_samples(self, players: int) -> int:
+        """All coalitions of eight features, or some permutations of more."""
+        return max(ROUGH_SAMPLES, DEFAULT_WALKS * (2 * players + 1))
 
     def evaluations(self, samples: int, references: int) -> int:
         """Every coalition meets every reference row."""

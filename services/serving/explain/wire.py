@@ -41,7 +41,10 @@ class ExplainJob(msgspec.Struct, tag="explain"):
 
 
 class ImportanceJob(msgspec.Struct, tag="importance"):
-    """Attribute all outputs for the rows `start .. stop` of the `rows` that are drawn, by `seed`, from the sample."""
+    """Attribute all outputs for the rows `start .. stop` of the `rows` that are drawn, by `seed`, from the sample.
+
+    `samples` None: the method's own number for means of many rows.
+    """
 
     version: Version
     method: str

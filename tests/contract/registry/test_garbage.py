@@ -26,6 +26,15 @@ MODEL = "threat-classifier"
 ORPHAN = f"models/{MODEL}/orphan"
 
 
+async def test_the_importance_of_a_version_is_no_garbage(registry: Registry) -> None:
+    """Serving keeps it beside the versions, under a folder that no manifest names."""
+    await registry.version(1)
+    registry.store.put_bytes(f"importance/{'ab' * 32}/shapley-1f.json", b"{}")
+    before = keys(registry.store)
+    report = await collector(registry).collect()
+    assert (keys(registry.store), report.removed, report.waiting) == (before, 0, 0)
+
+
 async def condemned_keys(registry: Registry) -> set[str]:
     return set(await registry.service.db.read(lambda c: list(c.execute(sa.select(condemned.c.key)).scalars())))
 
