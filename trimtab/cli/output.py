@@ -134,7 +134,7 @@ def when(time: str | None) -> str:
 
 
 def bar(value: float, greatest: float, width: int = 12) -> str:
-    """`value` as a bar to the left or right of 0 in the middle; each half has `width` characters, which `greatest` fills.
+    """`value` as a bar to the left or right of 0; each side has `width` characters, which `greatest` fills.
 
     >>> bar(0.5, 1.0, 4), bar(-1.0, 1.0, 4)
     ('    │██  ', '████│    ')
