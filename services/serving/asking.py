@@ -123,6 +123,7 @@ class Asking:
         if outputs is not None and _fit(outputs, served, columns):
             future = served.answer_with(outputs, columns, route, question.started)
             return await exchange.wait(future, watched=False)
+        served.measures.cache_misses += 1
         answer = await self._run(exchange, deployed, served, route, question)
         rows = slice(answer.start, answer.start + answer.count)
         self.cache.put(key, [output[rows] for output in answer.batch.outputs], ttl)

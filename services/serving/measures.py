@@ -46,7 +46,8 @@ class BatchMeasures:
 
 @dataclass(frozen=True)
 class StageMeasures:
-    """Seconds of all answered requests together, by stage; each request of a batch counts the whole batch's time.
+    """Seconds of all answered requests together, by stage; each request of a batch counts the whole batch's time. What
+    the cache answered is counted apart.
 
     `total` is from the parsed request to the outputs read, `queue` from the place in the queue to the start of the
     batch, `input` until the runtime is called, `infer` in the runtime, `output` from there until the outputs are read;
@@ -55,6 +56,8 @@ class StageMeasures:
     """
 
     answered: int
+    cached: int
+    cached_seconds: float
     failures: int
     total_seconds: float
     failed_seconds: float
@@ -83,6 +86,9 @@ class Measures:
         self._sum_us = 0.0
         self._lock = threading.Lock()
         self._waiting: list[NDArray[np.uint32]] = []
+        self.cache_hits = 0
+        self.cache_misses = 0
+        self._cached_seconds = 0.0
         self._runs = array("d")
         self._answered = 0
         self._stage_seconds = np.zeros(5)  # total, queue, input, infer, output
@@ -107,6 +113,8 @@ class Measures:
 
     def repeated(self, requests: int, latencies_us: NDArray[np.uint32]) -> None:
         """`requests` were answered from the cache, without a run."""
+        self.cache_hits += requests
+        self._cached_seconds += requests * float(latencies_us[0]) / 1e6
         self.requests += requests
         self.rows += len(latencies_us)
         self._note_latencies(latencies_us)
@@ -151,6 +159,8 @@ class Measures:
         listed = np.flatnonzero(self._by_rows[1:, 0]) + 1
         return StageMeasures(
             answered=self._answered,
+            cached=self.cache_hits,
+            cached_seconds=self._cached_seconds,
             failures=sum(self.errors.values()),
             total_seconds=total,
             failed_seconds=self._failed_seconds,
