@@ -1,8 +1,7 @@
-"""Several processes' Prometheus metrics as one page, told apart by the label `service`.
+"""Several processes' Prometheus metrics as one page, told apart by a label, `service` as a rule.
 
-Text exposition format 0.0.4, https://prometheus.io/docs/instrumenting/exposition_formats/. A `service`
-label that a sample already has is kept as `exported_service`, as Prometheus itself does when labels
-clash.
+Text exposition format 0.0.4, https://prometheus.io/docs/instrumenting/exposition_formats/. Such a label that a
+sample already has is kept as `exported_service`, as Prometheus itself does when labels clash.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,20 +15,21 @@ from prometheus_client.samples import Sample
 LABEL = "service"
 
 
-def merge(pages: Mapping[str, str | None]) -> bytes:
-    """The merged page of `pages`, service name -> its own page; None: the service did not answer.
+def merge(pages: Mapping[str, str | None], label: str = LABEL) -> bytes:
+    """The merged page of `pages`, the process's name -> its own page; None: it did not answer.
 
-    A page that cannot be parsed counts as no answer. `trimtab_service_up` tells, per service, 1 or 0. A
-    family that two services declare with different types is passed on untyped. Linear in the number of
+    A page that cannot be parsed counts as no answer. `trimtab_<label>_up` tells, per process, 1 or 0. A
+    family that two processes declare with different types is passed on untyped. Linear in the number of
     samples.
     """
     families: dict[str, Metric] = {}
-    up = GaugeMetricFamily("trimtab_service_up", "Whether the service's metrics could be read.", labels=[LABEL])
-    for service, page in pages.items():
+    text = f"Whether the {label}'s metrics could be read."
+    up = GaugeMetricFamily(f"trimtab_{label}_up", text, labels=[label])
+    for name, page in pages.items():
         found = _parse(page)
-        up.add_metric([service], 0.0 if found is None else 1.0)
+        up.add_metric([name], 0.0 if found is None else 1.0)
         for family in found or ():
-            _add(families, family, service)
+            _add(families, family, label, name)
     registry = CollectorRegistry()
     registry.register(_Families([up, *families.values()]))
     return generate_latest(registry)
@@ -44,15 +44,15 @@ def _parse(page: str | None) -> list[Metric] | None:
         return None
 
 
-def _add(families: dict[str, Metric], family: Metric, service: str) -> None:
+def _add(families: dict[str, Metric], family: Metric, label: str, name: str) -> None:
     merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
     if merged.type != family.type:
         merged.type = "unknown"
     for sample in family.samples:
         labels = dict(sample.labels)
-        if LABEL in labels:
-            labels[f"exported_{LABEL}"] = labels.pop(LABEL)
-        merged.samples.append(Sample(sample.name, {LABEL: service, **labels}, sample.value, sample.timestamp))
+        if label in labels:
+            labels[f"exported_{label}"] = labels.pop(label)
+        merged.samples.append(Sample(sample.name, {label: name, **labels}, sample.value, sample.timestamp))
 
 
 class _Families(Collector):

@@ -10,10 +10,13 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import uvicorn
 import uvloop
+from prometheus_client import generate_latest
 from pydantic import ValidationError
 from starlette.types import ASGIApp
 
@@ -31,6 +34,8 @@ from services.kernel.telemetry import get_logger, log_as_json, trace_to
 from services.kernel.uow import Work
 
 log = get_logger(__name__)
+
+_JOIN_POLL_SECONDS = 0.05
 
 
 class Part(Protocol):
@@ -70,6 +75,18 @@ class BackgroundTask:
             await asyncio.wait([self.task])
 
 
+@dataclass(frozen=True)
+class Sharing:
+    """How a process shares its port with others of its kind (SO_REUSEPORT: the kernel deals out the connections).
+
+    `own_port`: a loopback port at which this process alone answers. `join_when_ready`: it listens on the shared port
+    only once it is ready, because others do already.
+    """
+
+    own_port: int
+    join_when_ready: bool
+
+
 class Service:
     """What `app.build(settings)` returns. With `migrations` (a package) it has a database, an outbox and a relay."""
 
@@ -84,7 +101,11 @@ class Service:
         self._parts: list[Part] = [self.access, self.producer]
         self._started = False
         self._stopping = False
+        self.notice_seconds = 0.0
+        """How long it still takes connections when it stops, while `/readyz` says that it is not ready."""
         self.linger_seconds = 0.0
+        """How long, after that, it still answers what open connections send."""
+        self.sharing: Sharing | None = None
         self.state: dict[str, Any] = {}
         if migrations is not None:
             self.db = Database(settings.database_of(name), name)
@@ -122,6 +143,10 @@ class Service:
         """Not ready from now on; what has begun may finish."""
         self._stopping = True
 
+    async def metrics_page(self) -> bytes:
+        """What `/metrics` answers, in the text exposition format."""
+        return await asyncio.to_thread(generate_latest)
+
     async def start(self) -> None:
         """Migrate the database, then start every part."""
         if self._migrations is not None:
@@ -152,7 +177,7 @@ def run(build: Callable[[], Service]) -> int:
         trace_to(service.name, service.settings.otlp_endpoint)
         service.settings.check()
         keep_pandas_out()
-        return uvloop.run(_serve(service, _listen(service)))
+        return uvloop.run(_serve(service, *_listen(service)))
     except Misconfigured as error:
         log.error("misconfigured", remedy=error.detail)
         return 2
@@ -173,12 +198,35 @@ class _Server(uvicorn.Server):
         """Capture none."""
         yield
 
+    async def listen_too(self, listener: socket.socket) -> None:
+        """Take the connections of another socket as well. The server must have started."""
+        config = self.config
+        kind: Any = config.http_protocol_class
+        protocol = partial(
+            kind,
+            config=config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        loop = asyncio.get_running_loop()
+        self.servers.append(await loop.create_server(protocol, sock=listener, backlog=config.backlog))
 
-def _listen(service: Service) -> socket.socket:
+
+def _listen(service: Service) -> tuple[socket.socket, socket.socket | None]:
+    """The service's port and, where that is shared, the process's own."""
     host, port = service.settings.host, service.settings.port_of(service.name)
+    public = _bound(service, host, port, shared=service.sharing is not None)
+    if service.sharing is None:
+        return public, None
+    return public, _bound(service, "127.0.0.1", service.sharing.own_port, shared=True)
+
+
+def _bound(service: Service, host: str, port: int, *, shared: bool) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
     except OSError as error:
         listener.close()
@@ -189,7 +237,7 @@ def _listen(service: Service) -> socket.socket:
     return listener
 
 
-async def _serve(service: Service, listener: socket.socket) -> int:
+async def _serve(service: Service, listener: socket.socket, own: socket.socket | None) -> int:
     settings = service.settings
     assert service.app is not None
     server = _Server(
@@ -209,17 +257,28 @@ async def _serve(service: Service, listener: socket.socket) -> int:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
-    starting = asyncio.create_task(_start(service), name="start")
+    late = service.sharing is not None and service.sharing.join_when_ready
+    listeners = [socket for socket in (None if late else listener, own) if socket is not None]
+    serving = asyncio.create_task(server.serve(sockets=listeners), name="http")
+    starting = asyncio.create_task(_come_up(service, server, listener if late else None), name="start")
     stop = asyncio.create_task(stopping.wait(), name="stop")
     failed = await _until_stopped(service, {serving, starting, stop})
     service.begin_stop()
-    await _linger(server, service.linger_seconds)
+    await _linger(server, service.notice_seconds, service.linger_seconds)
     server.should_exit = True
     await asyncio.wait([serving], timeout=settings.drain_seconds + 2)
     starting.cancel()
     await service.stop()
     return 1 if failed else 0
+
+
+async def _come_up(service: Service, server: _Server, late: socket.socket | None) -> None:
+    """Start it; once it is ready, listen on `late` as well."""
+    await _start(service)
+    if late is not None:
+        while service.waiting_for() or not server.started:  # noqa: ASYNC110
+            await asyncio.sleep(_JOIN_POLL_SECONDS)
+        await server.listen_too(late)
 
 
 async def _start(service: Service) -> None:
@@ -233,8 +292,10 @@ async def _start(service: Service) -> None:
     gc.freeze()
 
 
-async def _linger(server: uvicorn.Server, seconds: float) -> None:
-    """Take no new connections, but answer what the open ones send, until they have closed or the time is up."""
+async def _linger(server: uvicorn.Server, notice_seconds: float, seconds: float) -> None:
+    """Go on as before for `notice_seconds`, for those who have not noticed yet that this process is not ready any more;
+    then take no new connections, but answer what the open ones send, until they have closed or the time is up."""
+    await asyncio.sleep(notice_seconds)
     deadline = asyncio.get_running_loop().time() + seconds
     if seconds > 0:
         for listening in getattr(server, "servers", ()):

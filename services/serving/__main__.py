@@ -1,12 +1,28 @@
 """`python -m services.serving`"""
 
-import os
 import sys
 
-if __name__ == "__main__":
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it when it is imported
-    from services.kernel.service import run
-    from services.serving.app import build
-    from services.serving.settings import ServingSettings
+from pydantic import ValidationError
 
-    sys.exit(run(lambda: build(ServingSettings())))
+from services.kernel.errors import Misconfigured
+from services.kernel.service import run
+from services.serving.settings import ServingSettings
+
+
+def main() -> int:
+    """Run serving, as one process or as several that share the port; the exit status."""
+    try:
+        settings = ServingSettings()
+    except (ValidationError, Misconfigured):
+        settings = None  # `run` says what is wrong
+    if settings is not None and settings.serving_workers > 1 and settings.serving_worker is None:
+        from services.serving.workers import supervise
+
+        return supervise(settings)
+    from services.serving.app import build
+
+    return run(lambda: build(ServingSettings()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -24,6 +24,7 @@ from services.serving.config import ServerConfig, write_config
 from services.serving.explain import importance_api
 from services.serving.gateway import OTHERS, Gateway
 from services.serving.pool import Pool
+from services.serving.siblings import OWN_METRICS, OWN_READINESS
 
 own = APIRouter(tags=["serving"])
 rest = APIRouter(include_in_schema=False)
@@ -37,7 +38,8 @@ async def get_config(request: Request, _: Reader) -> dict[str, Any]:
 
 @own.put("/mlops/serving", summary="Configure the server")
 async def put_config(config: ServerConfig, request: Request, _: EveryModelAdmin) -> dict[str, Any]:
-    """Takes effect at once on this replica, and at its next start."""
+    """Takes effect at once on this process, within a second on those that share its data folder, and at the next
+    start."""
     pool = _pool(request)
     service: Service = request.app.state.service
     await asyncio.to_thread(write_config, service.state["config_file"], config)
@@ -80,8 +82,22 @@ async def metrics(request: Request, _: Reader) -> Response:
         name: answer.text if answer is not None and answer.status_code == 200 else None
         for name, answer in zip(OTHERS, answers, strict=True)
     }
-    page = await asyncio.to_thread(lambda: merge_metrics({"serving": generate_latest().decode(), **pages}))
+    service: Service = request.app.state.service
+    own = (await service.metrics_page()).decode()
+    page = await asyncio.to_thread(merge_metrics, {"serving": own, **pages})
     return Response(page, media_type=CONTENT_TYPE_LATEST)
+
+
+@rest.get(OWN_METRICS)
+async def own_metrics(_: Reader) -> Response:
+    """This worker's metrics, without its siblings'."""
+    return Response(await asyncio.to_thread(generate_latest), media_type=CONTENT_TYPE_LATEST)
+
+
+@rest.get(OWN_READINESS)
+async def own_readiness(request: Request, _: Reader) -> Response:
+    """200 once this worker is ready, whatever its siblings are."""
+    return Response(status_code=503 if request.app.state.service.own_waiting_for() else 200)
 
 
 @rest.get("/openapi.json")

@@ -16,7 +16,7 @@ from services.kernel.bus.probe import BrokerProbe
 from services.kernel.bus.producer import Producer
 from services.kernel.bus.table_reader import TableReader
 from services.kernel.http.api import create_api
-from services.kernel.service import Service
+from services.kernel.service import Service, Sharing
 from services.kernel.storage import open_store
 from services.serving.api import ROUTERS
 from services.serving.asking import Asking
@@ -43,6 +43,7 @@ from services.serving.routing_measures import RoutingCollector
 from services.serving.settings import ServingSettings
 from services.serving.shadow import Shadows
 from services.serving.shipper import Send, Shipper
+from services.serving.siblings import ConfigWatch, FirstStart, worker_metrics
 from services.serving.status import StatusReporter
 from services.serving.v2 import ProtocolV2
 
@@ -61,7 +62,26 @@ class ServingService(Service):
             compress_listed=settings.serving_compress_listed,
         )
         self.gateway = Gateway(settings)
+        self.notice_seconds = settings.serving_notice_seconds
         self.linger_seconds = settings.serving_linger_seconds
+        self._serving_settings = settings
+        if settings.serving_worker is not None:
+            own_port = settings.worker_ports[settings.serving_worker]
+            self.sharing = Sharing(own_port, join_when_ready=settings.serving_worker_restarts > 0)
+
+        self.first_start = FirstStart(settings, self.gateway)
+
+    def waiting_for(self) -> list[str]:
+        """See `Service.waiting_for`; at the first start also the other workers."""
+        return self.own_waiting_for() or self.first_start.waiting_for
+
+    def own_waiting_for(self) -> list[str]:
+        """Why this process is not ready, whatever the other workers are."""
+        return super().waiting_for()
+
+    async def metrics_page(self) -> bytes:
+        """See `Service.metrics_page`: those of all workers."""
+        return await worker_metrics(self._serving_settings, self.gateway)
 
     async def start(self) -> None:
         """See `Service.start`. What lives from here on to the end is taken out of the garbage collector's sight: a full
@@ -88,7 +108,7 @@ class _Logs:
     async def start(self) -> None:
         """Ship what dead processes left behind."""
         await asyncio.to_thread(self._settings.log_dir.mkdir, parents=True, exist_ok=True)
-        self._shipper.adopt()
+        self._shipper.adopt(self._settings.adopts)
 
     async def stop(self) -> None:
         """Ship the rest, for a bounded time."""
@@ -128,7 +148,7 @@ class _Models:
 def build(settings: ServingSettings) -> Service:
     """Serving's process. Raises `Misconfigured` or `Unavailable` when the artifact store can't be used."""
     service = ServingService(settings)
-    budget = LogBudget(settings.serving_log_max_bytes, settings.serving_log_policy)
+    budget = LogBudget(settings.log_bytes, settings.serving_log_policy)
     shipper = Shipper(settings.log_dir, _sender(service.producer), budget)
     catalog = Catalog()
     config = read_config(settings)
@@ -155,6 +175,8 @@ def build(settings: ServingSettings) -> Service:
         _Logs(settings, shipper),
         _Models(pool, table),
         StatusReporter(settings, pool, service.producer),
+        ConfigWatch(settings, pool.configure),
+        service.first_start,
         table,
     ):
         service.add(part)

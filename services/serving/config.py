@@ -1,6 +1,7 @@
 """The server configuration document of the requirements: what it says, what of it is built, where it is kept."""
 
 import os
+import uuid
 from pathlib import Path
 
 from pydantic import AliasChoices, Field, ValidationError
@@ -49,7 +50,7 @@ def read_config(settings: ServingSettings) -> ServerConfig:
 def write_config(path: Path, config: ServerConfig) -> None:
     """Keep `config` for the next start; whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".new")
+    unfinished = path.with_suffix(f".{uuid.uuid4().hex}.new")
     with unfinished.open("wb") as file:
         file.write(config.model_dump_json().encode())
         file.flush()

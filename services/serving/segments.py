@@ -12,7 +12,8 @@ import fcntl
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 
@@ -89,8 +90,9 @@ class Segment:
         return cls(path, fd, name, start=start, size=start, acknowledged=start)
 
     @classmethod
-    def adopt(cls, path: Path) -> "Segment | None":
-        """Lock and open an orphan, or None when a living process holds it or it is already gone.
+    def adopt(cls, path: Path, mine: Callable[[str], bool] | None = None) -> "Segment | None":
+        """Lock and open an orphan, or None when a living process holds it, it is already gone, or it is not `mine` by
+        the name of its replica. What is not `mine` is not even locked: that would hide it from its heir.
 
         Raises `IntegrityFailed` when the header is unreadable.
         """
@@ -98,6 +100,15 @@ class Segment:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
+        if mine is not None:
+            try:
+                name, _, _ = _read_header(fd, path)
+            except IntegrityFailed:
+                os.close(fd)
+                raise
+            if not mine(name.replica):
+                os.close(fd)
+                return None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -176,15 +187,18 @@ class Segment:
         os.close(self._fd)
 
 
-def orphans(directory: Path) -> list[Segment]:
-    """Every segment under `directory` that no living process holds, locked, in order of writing. An unreadable one is
-    renamed to `.damaged` and left for a person."""
+def orphans(directory: Path, mine: Callable[[str], bool] | None = None) -> list[Segment]:
+    """Every segment under `directory` that no living process holds and that is `mine`, locked, in order of writing.
+
+    An unreadable one is renamed to `.damaged` and left for a person.
+    """
     adopted: list[Segment] = []
     for path in sorted(directory.glob(f"*{SUFFIX}")):
         try:
-            segment = Segment.adopt(path)
+            segment = Segment.adopt(path, mine)
         except IntegrityFailed:
-            path.rename(path.with_suffix(".damaged"))
+            with suppress(FileNotFoundError):  # another process was faster
+                path.rename(path.with_suffix(".damaged"))
             continue
         if segment is not None:
             adopted.append(segment)

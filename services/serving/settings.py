@@ -15,6 +15,14 @@ class ServingSettings(Settings):
 
     serving_replica: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
     """This replica's name on `deployment-status` and in the prediction log; none: host name and port."""
+    serving_workers: int = Field(default=1, ge=1, le=256)
+    """Processes that share the public port; each is a replica with a name, models and a prediction log of its own."""
+    serving_worker: int | None = Field(default=None, ge=0, le=255)
+    """Which of the workers this process is; set by the one that starts them."""
+    serving_worker_ports: str = ""
+    """Loopback ports at which the workers answer alone, comma-separated, in order; set likewise."""
+    serving_worker_restarts: int = Field(default=0, ge=0)
+    """How often this worker was started again; set likewise."""
     serving_server_name: str = "trimtab"
     """The server's name in the Open Inference Protocol."""
     serving_open_health: bool = True
@@ -42,6 +50,9 @@ class ServingSettings(Settings):
     """Whether a list of codings, which HTTP libraries send unasked, counts as asking."""
     serving_shadow_rows: int = Field(default=1024, ge=1)
     """Rows that one version may have outstanding as a shadow; past it the shadow does not see requests."""
+    serving_notice_seconds: float = Field(default=1.0, ge=0, le=300)
+    """How long a stopping process still takes connections, though `/readyz` says 503: longer than whoever sends the
+    traffic needs to notice (of Kubernetes, the readiness probe's period times its failure threshold)."""
     serving_linger_seconds: float = Field(default=1.0, ge=0, le=60)
     """How long a stopping process still answers what open connections send, asking them to close."""
 
@@ -151,7 +162,32 @@ class ServingSettings(Settings):
     @property
     def replica(self) -> str:
         """This replica's name."""
-        return self.serving_replica or f"{socket.gethostname()}-{self.serving_port}"[:128]
+        return self.replica_of(self.serving_worker)
+
+    def replica_of(self, worker: int | None) -> str:
+        """The name of one worker's replica; None: of a process that has the port to itself."""
+        end = "" if worker is None else f"-w{worker}"
+        return (self.serving_replica or f"{socket.gethostname()}-{self.serving_port}")[: 128 - len(end)] + end
+
+    @property
+    def worker_ports(self) -> list[int]:
+        """The workers' own ports, in order; none where the port is not shared."""
+        return [int(port) for port in self.serving_worker_ports.split(",") if port]
+
+    @property
+    def log_bytes(self) -> int:
+        """This process's share of `serving_log_max_bytes`: the workers of one host write to one folder."""
+        return max(self.serving_log_max_bytes // max(len(self.worker_ports), 1), 1 << 16)
+
+    def adopts(self, replica: str) -> bool:
+        """Whether this process ships what a dead one of that name left behind. A worker does so for its predecessor,
+        the first one also for whoever is none of its siblings."""
+        if self.serving_worker is None:
+            return True
+        if replica == self.replica:
+            return True
+        siblings = {self.replica_of(worker) for worker in range(len(self.worker_ports))}
+        return self.serving_worker == 0 and replica not in siblings
 
     @property
     def clauses(self) -> Clauses:

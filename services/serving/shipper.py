@@ -341,10 +341,11 @@ class Shipper:
         """Rows that the broker has acknowledged since the start."""
         return self._retired_rows + sum(carrier.shipped_rows for carrier, _ in self._carriers)
 
-    def adopt(self) -> int:
-        """Begin to ship what dead processes left behind; the number of segments found."""
+    def adopt(self, mine: Callable[[str], bool] | None = None) -> int:
+        """Begin to ship what dead processes left behind, those with a name that is `mine`; the number of segments
+        found."""
         logs: dict[str, list[Segment]] = {}
-        for segment in orphans(self._directory):
+        for segment in orphans(self._directory, mine):
             self._budget.used_bytes += segment.size
             logs.setdefault(segment.name.incarnation, []).append(segment)
         for segments in logs.values():

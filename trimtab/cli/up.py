@@ -26,6 +26,9 @@ def up(
     config: Annotated[
         Path | None, typer.Option(help="A server configuration document (JSON or YAML), applied once all is up.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Serving processes that share the public port; default 1.")
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never use the network for the broker.")] = False,
     url: Url = None,
     api_key: ApiKey = None,
@@ -47,6 +50,7 @@ def up(
             "metrics_port": metrics_port,
             "data_dir": data_dir,
             "kafka_bootstrap": kafka,
+            "serving_workers": workers,
             "offline": offline or None,
         },
     )

@@ -29,6 +29,8 @@ class LocalSettings(Settings):
     """Port on which the embedded broker speaks with itself."""
     broker_heap_mb: int = Field(default=512, ge=256)
     """Bound of the embedded broker's Java heap, MiB."""
+    serving_workers: int = Field(default=1, ge=1, le=256)
+    """Serving processes that share the public port."""
     metrics_port: int = Field(default=9090, ge=1, le=65535)
     """Port of the merged metrics of all services."""
     ready_timeout_seconds: float = Field(default=120.0, gt=0)

@@ -1,13 +1,12 @@
 """The HTTP base of every process: the FastAPI application, its health routes, metrics, and the key check."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.telemetry import TelemetryConfig
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from schemas.events import Scope
 from services.kernel.auth import Principal
@@ -90,9 +89,10 @@ async def readyz(request: Request) -> JSONResponse:
 
 
 @_health.get("/metrics", summary="Prometheus metrics of this process")
-async def metrics(_: Annotated[Principal, requires("read")]) -> Response:
+async def metrics(request: Request, _: Annotated[Principal, requires("read")]) -> Response:
     """The text exposition format."""
-    return Response(await asyncio.to_thread(generate_latest), media_type=CONTENT_TYPE_LATEST)
+    service: Service = request.app.state.service
+    return Response(await service.metrics_page(), media_type=CONTENT_TYPE_LATEST)
 
 
 @_health.post("/internal/skip/{topic}/{partition}/{offset}", include_in_schema=False)
