@@ -254,7 +254,7 @@ def load_version(
     try:
         incoming.mkdir(parents=True)
         for file in manifest.files:
-            _fetch(store, prefix, file, incoming / file.path)
+            fetch_file(store, prefix, file, incoming / file.path)
         (incoming / MANIFEST_NAME).write_bytes(data)
         if not _put_in_place(incoming, cached):  # somebody else has loaded it meanwhile
             return _verified(cached, manifest_digest)
@@ -304,7 +304,7 @@ def _verified(directory: Path, manifest_digest: str) -> Path:
     return directory
 
 
-def _fetch(store: ArtifactStore, prefix: str, file: ManifestFile, path: Path) -> None:
+def fetch_file(store: ArtifactStore, prefix: str, file: ManifestFile, path: Path) -> None:
     """Stream one file to `path`, hashing on the way; stops as soon as it is longer than the manifest says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0

@@ -17,6 +17,7 @@ from services.registry.arrivals.uploads import Uploads
 from services.registry.handlers import HANDLERS
 from services.registry.keeping.collector import Collector
 from services.registry.keeping.report import Graces
+from services.registry.quantization.quantizer import QuantizationLimits, Quantizer
 from services.registry.registrar import Registrar
 from services.registry.replicas import Replicas
 from services.registry.settings import RegistrySettings
@@ -50,6 +51,14 @@ def build(settings: RegistrySettings) -> Service:
     inspector = Inspector(service.db, limits, settings.registry_inspections_at_once)
     registrar = Registrar(service.db, service.work, store, settings.staging_dir, inspector)
     uploads = Uploads(settings, store)
+    room = Room(settings.registry_staging_bytes)
+    quantizer = Quantizer(
+        service.db,
+        store,
+        settings.staging_dir,
+        room,
+        QuantizationLimits(settings.registry_quantization_memory_bytes, settings.registry_quantization_seconds),
+    )
     service.state["parts"] = Parts(
         settings,
         service.db,
@@ -59,10 +68,12 @@ def build(settings: RegistrySettings) -> Service:
         inspector,
         uploads.blobs,
         uploads.direct,
-        Room(settings.registry_staging_bytes),
+        room,
+        quantizer,
     )
     service.add(_Staging(settings))
     service.add(inspector)
+    service.add(quantizer)
     service.add(TableReader(settings, "deployment-status", replicas.on_message))
     service.add(BackgroundTask("registrar", registrar.run))
     service.add(BackgroundTask("uploads", uploads.run))

@@ -1,42 +1,38 @@
 """Deployments: the wanted state of each model's serving, every revision of it kept. Functions over one transaction."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import sqlalchemy as sa
 
 from schemas.events import DeploymentWanted, Route, Stage
-from schemas.manifest import Manifest
+from schemas.serving_options import Constant, Quantized, ServingOptions
 from services.kernel.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
 from services.kernel.uow import UnitOfWork
 from services.registry import audit
+from services.registry.deployment_checks import check
+from services.registry.deployment_checks import current as current
 from services.registry.model import (
     FALLBACK,
     SHADOW,
     Past,
     WantedRoutes,
     after_promotion,
-    check_compatible,
     check_deployable,
-    check_routes,
+    check_names,
     full_route,
     rollback_target,
     split_routes,
     with_canary,
 )
+from services.registry.quantization.quantizer import hold
 from services.registry.rules import enforced
 from services.registry.tables import deployments
-from services.registry.versions import find_model, find_version, production_version, refuse_without_bytes
+from services.registry.versions import find_model, find_version, production_version
 
-
-def current(connection: sa.Connection, model_id: str) -> DeploymentWanted | None:
-    """The newest wanted state, or None when the model was never deployed."""
-    document = connection.execute(
-        sa.select(deployments.c.document)
-        .where(deployments.c.model_id == model_id)
-        .order_by(deployments.c.revision.desc())
-        .limit(1)
-    ).scalar()
-    return DeploymentWanted.model_validate_json(document) if document is not None else None
+NO_GRAPHS: Mapping[str, Quantized | None] = {}
 
 
 def list_current(
@@ -56,7 +52,21 @@ def list_current(
 
 def routes_of(wanted: DeploymentWanted) -> WantedRoutes:
     """The routing part of a wanted state."""
-    return WantedRoutes(wanted.routes, wanted.shadow, wanted.fallback)
+    return WantedRoutes(**{field.name: getattr(wanted, field.name) for field in fields(WantedRoutes)})
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a deployment has beside its routes. Versions may be named by alias."""
+
+    shadow: str | None = None
+    fallback: str | None = None
+    fallback_model: str | None = None
+    fallback_constant: Constant | None = None
+    sticky_key: str | None = None
+
+
+NOTHING = Beside()
 
 
 def deploy(
@@ -66,18 +76,23 @@ def deploy(
     version: str | None = None,
     canary: float | None = None,
     weights: Mapping[str, float] | None = None,
-    shadow: str | None = None,
-    fallback: str | None = None,
-    sticky_key: str | None = None,
+    variants: Mapping[str, tuple[str, float]] | None = None,
+    beside: Beside = NOTHING,
+    options: ServingOptions | None = None,
+    graphs: Mapping[str, Quantized | None] = NO_GRAPHS,
     actor: str,
     reason: str = "",
     expected_revision: int | None = None,
 ) -> DeploymentWanted:
-    """Send a model's traffic to `version` (default: the one in production), a part of it with `canary`, or by
-    `weights`. Versions may be named by alias (`@champion`); what is kept is the version.
+    """Send a model's traffic to `version` (default: the one in production), a part of it with `canary`, or split it by
+    `weights` or between `variants` (name -> version, percent). Versions may be named by alias (`@champion`); what is
+    kept is the version.
 
-    Beside a canary the present shadow, fallback and sticky key stay unless others are named; a full deployment starts
-    afresh. Raises `NotFound`, `InvalidInput`, `Conflict` (a version that may not be deployed; nothing in production)
+    Beside a canary the present shadow, fallbacks and sticky key stay unless others are named; a full deployment starts
+    afresh. The `options` are the model's: without new ones they stay. A version that is served stays with its graph
+    unless `graphs` (version -> smaller graph, or None: its own) say otherwise.
+
+    Raises `NotFound`, `InvalidInput`, `Conflict` (a version that may not be deployed; nothing in production)
     and `PreconditionFailed`.
     """
     connection = uow.connection
@@ -85,13 +100,13 @@ def deploy(
     before = current(connection, model_id)
     kept = before if before is not None and canary is not None else None
     if weights is not None:
-        if version is not None or canary is not None:
-            raise InvalidInput("give either `weights` or `version` with or without `canary`, not both")
         named = {each: _route(connection, model_id, each) for each in weights}
         if len({route.version for route in named.values()}) < len(named):
             raise InvalidInput("`weights` names a version twice, once by an alias")
         shares = {named[each].version: weight for each, weight in weights.items()}
         routes = split_routes({route.version: route for route in named.values()}, shares)
+    elif variants is not None:
+        routes = _called(connection, model_id, ((name, *variant) for name, variant in variants.items()))
     else:
         chosen = version or production_version(connection, model_id)
         if chosen is None:
@@ -103,14 +118,18 @@ def deploy(
             )
     wanted = WantedRoutes(
         routes,
-        _named(connection, model_id, SHADOW, shadow) or (kept.shadow if kept else None),
-        _named(connection, model_id, FALLBACK, fallback) or (kept.fallback if kept else None),
+        _named(connection, model_id, SHADOW, beside.shadow) or (kept.shadow if kept else None),
+        _named(connection, model_id, FALLBACK, beside.fallback) or (kept.fallback if kept else None),
+        beside.fallback_model or (kept.fallback_model if kept else None),
+        beside.fallback_constant or (kept.fallback_constant if kept else None),
+        beside.sticky_key or (kept.sticky_key if kept else None),
     )
     return want(
         uow,
         model_id,
         wanted,
-        sticky_key=sticky_key or (kept.sticky_key if kept else None),
+        options=options,
+        graphs=graphs,
         actor=actor,
         reason=reason,
         expected_revision=expected_revision,
@@ -122,39 +141,59 @@ def replace(
     model_id: str,
     routes: Sequence[tuple[str, str, float]],
     *,
-    shadow: str | None = None,
-    fallback: str | None = None,
-    sticky_key: str | None = None,
+    beside: Beside = NOTHING,
+    options: ServingOptions | None = None,
+    graphs: Mapping[str, Quantized | None] = NO_GRAPHS,
     actor: str,
     reason: str = "",
     expected_revision: int | None = None,
 ) -> DeploymentWanted:
-    """Set the whole wanted state; `routes` are (name, version, weight in percent). None at all: nothing is served."""
+    """Set the whole wanted state; `routes` are (name, version, weight in percent). None at all: nothing is served.
+
+    `options` and `graphs` as in `deploy`.
+    """
     _hold(uow, model_id)
-    made = tuple(
-        _route(uow.connection, model_id, version).model_copy(update={"name": name, "weight": weight})
-        for name, version, weight in routes
-    )
+    connection = uow.connection
     wanted = WantedRoutes(
-        made,
-        _named(uow.connection, model_id, SHADOW, shadow),
-        _named(uow.connection, model_id, FALLBACK, fallback),
+        _called(connection, model_id, routes),
+        _named(connection, model_id, SHADOW, beside.shadow),
+        _named(connection, model_id, FALLBACK, beside.fallback),
+        beside.fallback_model,
+        beside.fallback_constant,
+        beside.sticky_key,
     )
     return want(
         uow,
         model_id,
         wanted,
-        sticky_key=sticky_key,
+        options=options,
+        graphs=graphs,
         actor=actor,
         reason=reason,
         expected_revision=expected_revision,
     )
 
 
+def set_options(
+    uow: UnitOfWork,
+    model_id: str,
+    options: ServingOptions,
+    *,
+    actor: str,
+    reason: str = "",
+    expected_revision: int | None = None,
+) -> DeploymentWanted:
+    """Other options, the same traffic. Raises `NotFound` for a model that was never deployed."""
+    _hold(uow, model_id)
+    wanted = routes_of(find_current(uow.connection, model_id))
+    return want(uow, model_id, wanted, options=options, actor=actor, reason=reason, expected_revision=expected_revision)
+
+
 def rollback(uow: UnitOfWork, model_id: str, *, actor: str, reason: str = "") -> DeploymentWanted:
     """Return to the newest earlier wanted state without the version that joined last (`model.rollback_target`).
 
-    Versions that were archived meanwhile may serve again. Raises `Conflict` when there is no earlier state.
+    Versions that were archived meanwhile may serve again. The options are the model's and stay. Raises `Conflict` when
+    there is no earlier state.
     """
     _hold(uow, model_id)
     if current(uow.connection, model_id) is None:
@@ -167,10 +206,10 @@ def rollback(uow: UnitOfWork, model_id: str, *, actor: str, reason: str = "") ->
         uow,
         model_id,
         routes_of(earlier),
-        sticky_key=earlier.sticky_key,
         actor=actor,
         reason=reason or f"rollback to revision {target.revision}",
         restores=target.restores or target.revision,
+        returns=True,
     )
 
 
@@ -198,9 +237,9 @@ def end_canary(uow: UnitOfWork, model_id: str, promoted: str, actor: str) -> int
     if before is None or routes is None:
         return None
     shadow = before.shadow if before.shadow and before.shadow.version != promoted else None
-    wanted = WantedRoutes(routes, shadow, before.fallback)
+    wanted = dataclasses.replace(routes_of(before), routes=routes, shadow=shadow)
     reason = f"version {promoted} was promoted to production"
-    return want(uow, model_id, wanted, sticky_key=before.sticky_key, actor=actor, reason=reason).revision
+    return want(uow, model_id, wanted, actor=actor, reason=reason, returns=True).revision
 
 
 def want(
@@ -208,13 +247,19 @@ def want(
     model_id: str,
     wanted: WantedRoutes,
     *,
-    sticky_key: str | None,
+    options: ServingOptions | None = None,
+    graphs: Mapping[str, Quantized | None] | None = None,
     actor: str,
     reason: str,
     expected_revision: int | None = None,
     restores: int | None = None,
+    returns: bool = False,
 ) -> DeploymentWanted:
     """Make `wanted` the newest revision and announce it. What is wanted already stays as it is.
+
+    Without `options` those of the model stay. With `graphs` a version gets the one that these name, else the one by
+    which it is served now; without, what `wanted` says. `restores` is the revision that this one repeats; what `returns`
+    has served before (`deployment_checks.check`).
 
     The caller has locked the model before it looked at anything: whoever changes a deployment takes the locks of the
     model, the deployment and the audit trail in this order.
@@ -224,29 +269,23 @@ def want(
     connection = uow.connection
     revision = uow.next_revision("deployment", model_id)
     before = current(connection, model_id)
-    present = before.revision if before is not None else 0
-    if expected_revision is not None and expected_revision != present:
-        raise PreconditionFailed(
-            f"the deployment of {model_id} is at revision {present}, not {expected_revision}: read it again",
-            revision=present,
-        )
-    with enforced():
-        check_routes(wanted)
-        if wanted.routes:
-            rows = [find_version(connection, model_id, version) for version in wanted.versions]
-            for row in rows:
-                refuse_without_bytes(row)
-            check_compatible((row.version, Manifest.model_validate_json(row.manifest).signature) for row in rows)
-    if before is not None and routes_of(before) == wanted and before.sticky_key == sticky_key:
+    refuse_outdated(model_id, before, expected_revision)
+    present = before.options if before is not None else ServingOptions()
+    if graphs is not None:
+        for version, graph in graphs.items():
+            if graph is not None:
+                hold(connection, model_id, version, graph)
+        wanted = wanted.by_graphs({**(routes_of(before).graphs if before is not None else {}), **graphs})
+    applied = options if options is not None else present
+    check(connection, model_id, wanted, applied, options_given=options is not None, returns=returns)
+    if before is not None and routes_of(before) == wanted and present == applied:
         return before
     now = uow.now()
     document = DeploymentWanted(
         model_id=model_id,
         revision=revision,
-        routes=wanted.routes,
-        shadow=wanted.shadow,
-        fallback=wanted.fallback,
-        sticky_key=sticky_key,
+        **{field.name: getattr(wanted, field.name) for field in fields(WantedRoutes)},
+        options=applied,
         actor=actor,
         reason=reason,
         since=now,
@@ -260,10 +299,24 @@ def want(
             at=now.timestamp(),
         )
     )
-    shares = {route.version: route.weight for route in wanted.routes}
-    audit.record(uow, actor, "deployment.wanted", model_id, revision=revision, routes=shares, reason=reason)
+    facts: dict[str, Any] = {"routes": {route.version: route.weight for route in wanted.routes}, "reason": reason}
+    if applied != present:
+        facts["options"] = applied.model_dump(mode="json", exclude_defaults=True)
+    if wanted.graphs:
+        facts["quantized"] = {version: graph.kind for version, graph in wanted.graphs.items()}
+    audit.record(uow, actor, "deployment.wanted", model_id, revision=revision, **facts)
     uow.publish(document, revision=revision)
     return document
+
+
+def refuse_outdated(model_id: str, present: DeploymentWanted | None, expected_revision: int | None) -> None:
+    """Raise `PreconditionFailed` unless the present deployment has the revision that is expected, if one is."""
+    revision = present.revision if present is not None else 0
+    if expected_revision is not None and expected_revision != revision:
+        raise PreconditionFailed(
+            f"the deployment of {model_id} is at revision {revision}, not {expected_revision}: read it again",
+            revision=revision,
+        )
 
 
 def revisions_of(
@@ -300,6 +353,17 @@ def _route(connection: sa.Connection, model_id: str, version: str) -> Route:
     return Route(
         name=row.version, version=row.version, weight=0, artifact=row.artifact, manifest_digest=row.manifest_digest
     )
+
+
+def _called(connection: sa.Connection, model_id: str, routes: Iterable[tuple[str, str, float]]) -> tuple[Route, ...]:
+    """Routes by (name, version, percent), as somebody calls them."""
+    made = tuple(
+        _route(connection, model_id, version).model_copy(update={"name": name, "weight": float(weight)})
+        for name, version, weight in routes
+    )
+    with enforced():
+        check_names(route.name for route in made)
+    return made
 
 
 def _named(connection: sa.Connection, model_id: str, name: str, version: str | None) -> Route | None:

@@ -7,16 +7,19 @@ one version of a model is in production.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from schemas.events import Route, Stage
 from schemas.features import Signature
+from schemas.serving_options import Constant, Quantized
 
 STABLE = "stable"
 CANARY = "canary"
 SHADOW = "shadow"
 FALLBACK = "fallback"
+RESERVED = frozenset({SHADOW, FALLBACK, "pinned"})
+"""What serving calls an answer that no weight chose."""
 
 WEIGHT_TOLERANCE = 1e-6
 """By how much the percentages of a deployment may miss 100."""
@@ -100,25 +103,48 @@ def next_version(newest: VersionNumber | None, today: date) -> str:
 
 @dataclass(frozen=True)
 class WantedRoutes:
-    """The part of a deployment that routes traffic. No routes: nothing is served."""
+    """The part of a deployment that routes traffic, failed requests included. No routes: nothing is served."""
 
     routes: tuple[Route, ...]
     shadow: Route | None = None
     fallback: Route | None = None
+    fallback_model: str | None = None
+    fallback_constant: Constant | None = None
+    sticky_key: str | None = None
 
     @property
     def versions(self) -> list[str]:
         """Every version that replicas must load, without repeats, in order."""
-        named = (*self.routes, *(route for route in (self.shadow, self.fallback) if route))
-        return list(dict.fromkeys(route.version for route in named))
+        return list(dict.fromkeys(route.version for route in self.all))
+
+    @property
+    def all(self) -> tuple[Route, ...]:
+        """The routes, the shadow and the fallback."""
+        return (*self.routes, *(route for route in (self.shadow, self.fallback) if route))
+
+    @property
+    def graphs(self) -> dict[str, Quantized]:
+        """The smaller graphs by which versions are served, by version."""
+        return {route.version: route.quantized for route in self.all if route.quantized is not None}
+
+    def by_graphs(self, graphs: Mapping[str, Quantized | None]) -> "WantedRoutes":
+        """The same with the graphs of these versions; one version is served by one graph, whatever its routes are."""
+
+        def dressed(route: Route) -> Route:
+            return route.model_copy(update={"quantized": graphs.get(route.version)})
+
+        return replace(
+            self,
+            routes=tuple(dressed(route) for route in self.routes),
+            shadow=dressed(self.shadow) if self.shadow else None,
+            fallback=dressed(self.fallback) if self.fallback else None,
+        )
 
 
 def check_routes(wanted: WantedRoutes) -> None:
-    """Raise `Malformed` unless the weights are percentages that add up to 100, and names and versions
-    differ.
-    """
+    """Raise `Malformed` unless the weights are percentages that add up to 100, and names and versions differ."""
     if not wanted.routes:
-        if wanted.shadow or wanted.fallback:
+        if wanted.shadow or wanted.fallback or wanted.fallback_model or wanted.fallback_constant:
             raise Malformed("without routes there is nothing to shadow and nothing to fall back from")
         return
     for route in wanted.routes:
@@ -131,8 +157,18 @@ def check_routes(wanted: WantedRoutes) -> None:
         values = [getattr(route, what) for route in wanted.routes]
         if len(set(values)) < len(values):
             raise Malformed(f"two routes have the same {what}")
+    for version in wanted.versions:
+        if len({route.quantized for route in wanted.all if route.version == version}) > 1:
+            raise Malformed(f"version {version} cannot be served by two graphs in one deployment")
     if wanted.shadow and wanted.shadow.version in {route.version for route in wanted.routes}:
         raise Malformed(f"version {wanted.shadow.version} gets traffic already, so it cannot be the shadow")
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise `Malformed` unless a person may call routes so."""
+    taken = RESERVED.intersection(names)
+    if taken:
+        raise Malformed(f"a route cannot be called {min(taken)!r}: answers and the prediction log use that word")
 
 
 def full_route(route: Route) -> tuple[Route, ...]:
@@ -218,12 +254,16 @@ def check_compatible(signatures: Iterable[tuple[str, Signature]]) -> None:
     One request must fit every version that may answer it.
     """
     (first, reference), *others = signatures
-    wanted = {feature.name: (feature.dtype, feature.shape) for feature in reference.inputs}
     for version, signature in others:
-        given = {feature.name: (feature.dtype, feature.shape) for feature in signature.inputs}
-        odd = sorted(name for name in wanted.keys() | given.keys() if wanted.get(name) != given.get(name))
+        odd = differing_inputs(reference, signature)
         if odd:
             raise RuleBroken(
                 f"versions {first} and {version} cannot serve one deployment, since they differ in the inputs "
                 f"{', '.join(odd[:5])}"
             )
+
+
+def differing_inputs(one: Signature, other: Signature) -> list[str]:
+    """The names of the inputs that only one of the two takes, or takes in another dtype or shape; sorted."""
+    mine, its = ({feature.name: (feature.dtype, feature.shape) for feature in each.inputs} for each in (one, other))
+    return sorted(name for name in mine.keys() | its.keys() if mine.get(name) != its.get(name))

@@ -26,6 +26,10 @@ class RegistrySettings(Settings):
     """Time of that process."""
     registry_inspections_at_once: int = Field(default=2, ge=1, le=64)
     """How many uploaded graphs are opened beside each other; further uploads wait."""
+    registry_quantization_memory_bytes: int = Field(default=4 << 30, ge=256 << 20)
+    """Memory of the process that makes and measures a smaller graph, beside eight times the graph's own size."""
+    registry_quantization_seconds: int = Field(default=240, ge=1, le=3600)
+    """Time of that process; a request that comes through the gateway waits no longer than that does."""
     registry_replica_silence_seconds: float = Field(default=30.0, gt=0)
     """How long a replica may say nothing before it counts as gone."""
     registry_collection_seconds: float = Field(default=3600.0, gt=0)

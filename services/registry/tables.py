@@ -228,6 +228,19 @@ inspections = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
 )
 
+quantizations = sa.Table(
+    "quantizations",
+    metadata,
+    sa.Column("model_sha256", SHA256, primary_key=True),
+    sa.Column("sample_sha256", SHA256, primary_key=True),  # of the baseline sample that the loss was measured on
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("quantizer", sa.Integer, primary_key=True),
+    sa.Column("graph_sha256", SHA256, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("report", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
+
 blob_holders = sa.Table(
     "blob_holders",
     metadata,

@@ -1,18 +1,21 @@
 """Routes of deployments: what is wanted, and what each replica really serves."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import Field
 
 from schemas.base import Document, Name, StrictDocument
 from schemas.events import DeploymentWanted, Scope
+from services.kernel.auth import Principal
 from services.kernel.http.api import Deployer, Reader
 from services.kernel.uow import UnitOfWork
 from services.registry import deployments
+from services.registry.api.deployment_bodies import Deploy, Served, Wanted, as_asked
+from services.registry.api.graphs import graphs_of
 from services.registry.api.parts import (
     LARGEST,
     Cursor,
@@ -21,65 +24,17 @@ from services.registry.api.parts import (
     Limit,
     Parts,
     PartsOf,
-    VersionRef,
+    answered,
     expected_revision,
     from_cursor,
     once,
     to_cursor,
 )
+from services.registry.api.serving_options import StrictOptions
 from services.registry.replicas import ReplicaState, ReplicaView
 from services.registry.words import Words
 
 router = APIRouter(prefix="/mlops", tags=["deployments"])
-
-
-class Deploy(StrictDocument):
-    """What to send a model's traffic to. Without `version` or `alias`: the one in production.
-
-    `canary` is the percentage that `version` gets beside what serves now; `weights` splits the traffic by version.
-    """
-
-    model_id: Name
-    version: VersionRef | None = None
-    alias: Name | None = None
-    canary: float | None = Field(
-        default=None, validation_alias=AliasChoices("canary", "canary_percent", "canaryPercent")
-    )
-    weights: dict[VersionRef, float] | None = Field(default=None, min_length=1, max_length=100)
-    shadow: VersionRef | None = None
-    fallback: VersionRef | None = None
-    sticky_key: str | None = Field(default=None, max_length=256)
-    reason: Words = Field(default="", max_length=2000)
-
-    @model_validator(mode="after")
-    def _names_one_version(self) -> Self:
-        if self.version is not None and self.alias is not None:
-            raise ValueError("give either `version` or `alias`, not both")
-        return self
-
-    @property
-    def reference(self) -> str | None:
-        """The version, as a number or as `@alias`."""
-        return f"@{self.alias}" if self.alias is not None else self.version
-
-
-class WantedRoute(StrictDocument):
-    """One route of a full wanted state."""
-
-    name: Name
-    version: VersionRef
-    weight: float
-
-
-class Wanted(StrictDocument):
-    """The whole wanted state of one model. No routes: nothing is served."""
-
-    model_id: Name
-    routes: tuple[WantedRoute, ...] = Field(max_length=100)
-    shadow: VersionRef | None = None
-    fallback: VersionRef | None = None
-    sticky_key: str | None = Field(default=None, max_length=256)
-    reason: Words = Field(default="", max_length=2000)
 
 
 class Reason(StrictDocument):
@@ -110,27 +65,39 @@ async def deploy(
     idempotency_key: IdempotencyKey = None,
     if_match: IfMatch = None,
 ) -> JSONResponse:
-    """Write the wanted state; the replicas follow it. Only versions in staging or production get traffic."""
+    """Write the wanted state; the replicas follow it. Only versions in staging or production get traffic.
+
+    With `quantize` the answer comes when the smaller graph is made and measured; one that loses too much is a 409 with
+    the `report`.
+    """
     principal.demand(Scope.DEPLOY, wanted.model_id)
+    _demand_fallback(principal, wanted)
     expected = expected_revision(if_match, "the deployment's revision")
+    request = [as_asked(wanted), expected]
+    if wanted.asked and (earlier := await answered(parts, "deploy", idempotency_key, request, principal.name)):
+        return earlier
+    numbers, graphs = await graphs_of(parts, wanted.model_id, wanted.asked, wanted.quantize_max_loss, expected)
+    variants = {
+        name: (numbers.get(each.version, each.version), each.weight) for name, each in (wanted.variants or {}).items()
+    }
 
     def change(uow: UnitOfWork) -> Document:
         document = deployments.deploy(
             uow,
             wanted.model_id,
-            version=wanted.reference,
+            version=numbers.get(wanted.reference, wanted.reference),
             canary=wanted.canary,
             weights=wanted.weights,
-            shadow=wanted.shadow,
-            fallback=wanted.fallback,
-            sticky_key=wanted.sticky_key,
+            variants=variants or None,
+            beside=wanted.beside,
+            options=wanted.given_options,
+            graphs=graphs,
             actor=principal.name,
             reason=wanted.reason,
             expected_revision=expected,
         )
         return _document(parts, document)
 
-    request = [wanted.model_dump(mode="json"), expected]
     return await once(parts, "deploy", idempotency_key, request, 202, change, principal.name)
 
 
@@ -161,25 +128,29 @@ async def set_deployment(
     idempotency_key: IdempotencyKey = None,
     if_match: IfMatch = None,
 ) -> JSONResponse:
-    """Replace every route, the shadow and the fallback at once. With If-Match it fails if somebody was faster."""
+    """Replace every route, the shadow and the fallbacks at once. With If-Match it fails if somebody was faster."""
     principal.demand(Scope.DEPLOY, wanted.model_id)
+    _demand_fallback(principal, wanted)
     expected = expected_revision(if_match, "the deployment's revision")
+    request = [as_asked(wanted), expected]
+    if wanted.asked and (earlier := await answered(parts, "deployments", idempotency_key, request, principal.name)):
+        return earlier
+    numbers, graphs = await graphs_of(parts, wanted.model_id, wanted.asked, wanted.quantize_max_loss, expected)
 
     def change(uow: UnitOfWork) -> Document:
         document = deployments.replace(
             uow,
             wanted.model_id,
-            [(route.name, route.version, route.weight) for route in wanted.routes],
-            shadow=wanted.shadow,
-            fallback=wanted.fallback,
-            sticky_key=wanted.sticky_key,
+            [(route.name, numbers.get(route.version, route.version), route.weight) for route in wanted.routes],
+            beside=wanted.beside,
+            options=wanted.given_options,
+            graphs=graphs,
             actor=principal.name,
             reason=wanted.reason,
             expected_revision=expected,
         )
         return _document(parts, document)
 
-    request = [wanted.model_dump(mode="json"), expected]
     return await once(parts, "deployments", idempotency_key, request, 202, change, principal.name)
 
 
@@ -189,6 +160,32 @@ async def get_deployment(model_id: Name, parts: PartsOf, _: Reader, response: Re
     wanted = await parts.db.read(lambda connection: deployments.find_current(connection, model_id))
     response.headers["ETag"] = f'"{wanted.revision}"'
     return _document(parts, wanted)
+
+
+@router.put(
+    "/deployments/{model_id}/options",
+    summary="Serve a model with other options",
+    status_code=202,
+    response_model=DeploymentDocument,
+)
+async def set_options(
+    model_id: Name, options: StrictOptions, parts: PartsOf, principal: Deployer, if_match: IfMatch = None
+) -> DeploymentDocument:
+    """Replace the options and nothing else: no route changes. `{}` resets them."""
+    principal.demand(Scope.DEPLOY, model_id)
+    expected = expected_revision(if_match, "the deployment's revision")
+
+    def change(uow: UnitOfWork) -> DeploymentWanted:
+        return deployments.set_options(
+            uow,
+            model_id,
+            options.plain(),
+            actor=principal.name,
+            reason="other options",
+            expected_revision=expected,
+        )
+
+    return _document(parts, await parts.work.run(change))
 
 
 @router.get("/deployments/{model_id}/history", summary="Every wanted state that a model had")
@@ -230,6 +227,12 @@ async def rollback(
 
     request = [model_id, reason]
     return await once(parts, "rollback", idempotency_key, request, 202, change, principal.name)
+
+
+def _demand_fallback(principal: Principal, wanted: Served) -> None:
+    """Traffic is sent to another model only by whoever may deploy that one."""
+    if wanted.fallback_model is not None:
+        principal.demand(Scope.DEPLOY, wanted.fallback_model)
 
 
 def _document(parts: Parts, wanted: DeploymentWanted) -> DeploymentDocument:

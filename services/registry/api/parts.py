@@ -22,6 +22,7 @@ from services.kernel.uow import UnitOfWork, Work
 from services.registry.arrivals.blobs import Blobs
 from services.registry.arrivals.direct import DirectBlobs
 from services.registry.arrivals.room import Room
+from services.registry.quantization.quantizer import Quantizer
 from services.registry.replicas import Replicas
 from services.registry.settings import RegistrySettings
 from services.registry.untrusted.inspections import Inspector
@@ -40,6 +41,7 @@ class Parts:
     blobs: Blobs
     direct: DirectBlobs
     room: Room
+    quantizer: Quantizer
 
 
 async def parts_of(request: Request) -> Parts:  # FastAPI would run a plain function in a thread
@@ -108,6 +110,15 @@ async def once(
         return _Encoded(answer, status_code=status)
 
     return await parts.work.run(within)
+
+
+async def answered(parts: Parts, route: str, key: str | None, request: Any, actor: str) -> JSONResponse | None:
+    """What `once` answered to this request before, or None: for a change that takes long to prepare."""
+    if key is None:
+        return None
+    fingerprint = digest([actor, request])
+    earlier = await parts.db.read(lambda connection: recall(connection, route, key, fingerprint))
+    return JSONResponse(earlier[1], status_code=earlier[0]) if earlier is not None else None
 
 
 class _Encoded(JSONResponse):

@@ -1,7 +1,8 @@
 """What the store holds for nothing: the rows by which it is found and taken away. Functions over one transaction.
 
 `blob_holders` says which manifest names which bytes: a row for every file of every version whose bytes are kept, and of
-every complete folder under `models/` that is no version (yet). What nothing holds, and is older than the grace, is
+every complete folder under `models/` that is no version (yet). The smaller graphs that a version was deployed by have
+rows as well (`services.registry.quantization.quantizer.holder_of`). What nothing holds, and is older than the grace, is
 condemned; a later pass claims it, which only succeeds while still nothing holds it, and then removes it.
 
 Whoever begins to use bytes calls `rescue_first` before they and their manifest are stored, and `rescue` in the
@@ -110,6 +111,12 @@ def held(connection: sa.Connection, digests: Sequence[str]) -> set[str]:
         query = sa.select(blob_holders.c.sha256).where(blob_holders.c.sha256.in_(some)).distinct()
         found.update(connection.execute(query).scalars())
     return found
+
+
+def holders(connection: sa.Connection, digest: str) -> set[str]:
+    """The prefixes of the manifests, and the other names, that hold these bytes."""
+    query = sa.select(blob_holders.c.artifact).where(blob_holders.c.sha256 == digest)
+    return set(connection.execute(query).scalars())
 
 
 def named(connection: sa.Connection, prefixes: Sequence[str]) -> set[str]:
