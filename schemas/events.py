@@ -360,6 +360,7 @@ class LoadedVersion(Document):
     """What one replica makes of one version; `requests` and `errors` count since the replica loaded it.
 
     `memory_bytes`: what loading and warming it took of the replica's resident set; None: it is not in memory.
+    `quantized`: the kind of the smaller graph that answers in place of the version's own.
     """
 
     model_id: Name
@@ -370,6 +371,7 @@ class LoadedVersion(Document):
     requests: int = 0
     errors: int = 0
     memory_bytes: int | None = None
+    quantized: Literal["int8", "fp16"] | None = None
 
 
 class ReplicaStatus(Message):

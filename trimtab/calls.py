@@ -40,6 +40,12 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     upload: Upload | None = None
+    timeout_seconds: float | None = None
+    """For an answer that takes long; without it the client's own."""
+
+
+QUANTIZE_SECONDS = 300.0
+"""How long the answer to a deployment by a smaller graph may take: it is made and measured first."""
 
 
 def get(path: str, **query: str | int | None) -> Call:
@@ -179,14 +185,58 @@ def deploy(
     version: str | None = None,
     *,
     canary: float | None = None,
+    variants: Mapping[str, Any] | None = None,
     shadow: str | None = None,
     fallback: str | None = None,
+    fallback_model: str | None = None,
+    fallback_constant: Mapping[str, Any] | str | float | None = None,
+    sticky_key: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    quantize: str | None = None,
+    quantize_max_loss: float | None = None,
     reason: str | None = None,
     expected_revision: int | None = None,
 ) -> Call:
     """`POST /mlops/deploy`. `canary` is the percentage of traffic that `version` gets."""
-    body = given(model_id=model_id, version=version, canary=canary, shadow=shadow, fallback=fallback, reason=reason)
-    return post("/mlops/deploy", body, _only_if(expected_revision))
+    body = given(
+        model_id=model_id,
+        version=version,
+        canary=canary,
+        variants=None if variants is None else {name: _variant(each) for name, each in variants.items()},
+        shadow=shadow,
+        fallback=fallback,
+        fallback_model=fallback_model,
+        fallback_constant=_constant(fallback_constant),
+        sticky_key=sticky_key,
+        options=None if options is None else dict(options),
+        quantize=quantize,
+        quantize_max_loss=quantize_max_loss,
+        reason=reason,
+    )
+    slow = quantize is not None or variants is not None  # a variant may ask for a smaller graph too
+    headers = _only_if(expected_revision) or {}
+    return Call("POST", "/mlops/deploy", body=body, headers=headers, timeout_seconds=QUANTIZE_SECONDS if slow else None)
+
+
+def set_deployment_options(model_id: str, options: Mapping[str, Any], expected_revision: int | None = None) -> Call:
+    """`PUT /mlops/deployments/{id}/options`."""
+    path = f"/mlops/deployments/{part(model_id)}/options"
+    return Call("PUT", path, body=dict(options), headers=_only_if(expected_revision) or {})
+
+
+def _variant(variant: Any) -> Json:
+    """The document of a variant, which may be given as (version, percentage)."""
+    if isinstance(variant, Mapping):
+        return dict(variant)
+    version, weight = variant
+    return {"version": version, "weight": weight}
+
+
+def _constant(constant: Mapping[str, Any] | str | float | None) -> Json | None:
+    """The document of a constant answer, which may be given as the prediction alone."""
+    if constant is None or isinstance(constant, Mapping):
+        return None if constant is None else dict(constant)
+    return {"prediction": constant}
 
 
 def deployments() -> Call:

@@ -19,6 +19,8 @@ def options_of(call: Call) -> dict[str, Any]:
     if call.body is not None:
         options["content"] = body_of(call.body)
         options["headers"].setdefault("Content-Type", "application/json")
+    if call.timeout_seconds is not None:
+        options["timeout"] = call.timeout_seconds
     return options
 
 

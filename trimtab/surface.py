@@ -20,6 +20,7 @@ from trimtab import calls
 from trimtab.errors import InvalidInput, TrimtabError, Unavailable, error_of
 from trimtab.surfaces.archives import Archives
 from trimtab.surfaces.catalog import Catalog
+from trimtab.surfaces.deployments import Deployments
 from trimtab.surfaces.events import Events
 from trimtab.surfaces.explanations import Explanations
 from trimtab.surfaces.governance import Governance
@@ -34,6 +35,7 @@ LARGEST_PORT = 65535
 class Surface(
     Archives[Answer],
     Catalog[Answer],
+    Deployments[Answer],
     Events[Answer],
     Explanations[Answer],
     Governance[Answer],
@@ -143,48 +145,6 @@ class Surface(
     def archive(self, model_id: str, version: str, *, comment: str = "") -> Answer:
         """Take a version out of use; it is kept for ever."""
         return self.send(calls.archive(model_id, version, comment))
-
-    # deployment
-
-    def deploy(
-        self,
-        model_id: str,
-        version: str | None = None,
-        *,
-        canary: float | None = None,
-        shadow: str | None = None,
-        fallback: str | None = None,
-        reason: str | None = None,
-        expected_revision: int | None = None,
-    ) -> Answer:
-        """Give a version the traffic, or `canary` percent of it. Without a version: the one in production.
-
-        With `expected_revision` the change is made only if the deployment still has that revision, else
-        `PreconditionFailed`.
-        """
-        return self.send(
-            calls.deploy(
-                model_id,
-                version,
-                canary=canary,
-                shadow=shadow,
-                fallback=fallback,
-                reason=reason,
-                expected_revision=expected_revision,
-            )
-        )
-
-    def deployments(self) -> Answer:
-        """What every model's traffic should go to, and what the replicas really serve."""
-        return self.send(calls.deployments())
-
-    def deployment(self, model_id: str) -> Answer:
-        """One model's deployment."""
-        return self.send(calls.deployment(model_id))
-
-    def rollback(self, model_id: str, *, reason: str = "") -> Answer:
-        """Back to what was deployed before."""
-        return self.send(calls.rollback(model_id, reason))
 
     # prediction
 

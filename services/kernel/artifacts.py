@@ -265,6 +265,29 @@ def load_version(
     return cached
 
 
+def load_blob(store: ArtifactStore, sha256: str, size: int, cache_dir: Path) -> Path:
+    """The verified local copy of a blob that no manifest names; fetched once, checked byte by byte every time.
+
+    It is `cache_dir/blobs/<sha256>` and appears only when complete. Raises `NotFound`, `Unavailable` (the store, or the
+    cache's disk) and `IntegrityFailed`.
+    """
+    cached = cache_dir / BLOBS / sha256
+    try:
+        if cached.is_file() and cached.stat().st_size == size and file_sha256(cached) == sha256:
+            return cached
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        incoming = cached.with_name(f".{uuid.uuid4().hex}")
+        try:
+            with store.open(blob_key(sha256)) as source:
+                _pour(source, incoming, sha256, size, f"the blob {sha256}")
+            incoming.rename(cached)
+        finally:
+            incoming.unlink(missing_ok=True)
+    except OSError as error:
+        raise Unavailable(f"the folder {cache_dir} cannot be written: {error.strerror or error}") from error
+    return cached
+
+
 def _put_in_place(incoming: Path, cached: Path) -> bool:
     try:
         incoming.rename(cached)
@@ -305,18 +328,26 @@ def _verified(directory: Path, manifest_digest: str) -> Path:
 
 
 def fetch_file(store: ArtifactStore, prefix: str, file: ManifestFile, path: Path) -> None:
-    """Stream one file to `path`, hashing on the way; stops as soon as it is longer than the manifest says."""
+    """Stream one file to `path`, hashing on the way; stops as soon as it is longer than the manifest says.
+
+    Raises `IntegrityFailed`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    digest, size = hashlib.sha256(), 0
-    with open_file(store, prefix, file) as source, path.open("xb") as target:
+    with open_file(store, prefix, file) as source:
+        _pour(source, path, file.sha256, file.size, f"{prefix}/{file.path}")
+
+
+def _pour(source: BinaryIO, path: Path, sha256: str, size: int, what: str) -> None:
+    digest, read = hashlib.sha256(), 0
+    with path.open("xb") as target:
         while block := source.read(_BLOCK):
-            size += len(block)
-            if size > file.size:
+            read += len(block)
+            if read > size:
                 break
             digest.update(block)
             target.write(block)
-    if size != file.size or digest.hexdigest() != file.sha256:
-        raise IntegrityFailed(f"{prefix}/{file.path} does not have the digest that the manifest gives")
+    if read != size or digest.hexdigest() != sha256:
+        raise IntegrityFailed(f"{what} does not have the size and the digest that it should have")
 
 
 def _throw_away(directory: Path) -> None:

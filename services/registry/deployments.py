@@ -258,8 +258,8 @@ def want(
     """Make `wanted` the newest revision and announce it. What is wanted already stays as it is.
 
     Without `options` those of the model stay. With `graphs` a version gets the one that these name, else the one by
-    which it is served now; without, what `wanted` says. `restores` is the revision that this one repeats; what `returns`
-    has served before (`deployment_checks.check`).
+    which it is served now; without, what `wanted` says. `restores` is the revision that this one repeats; what
+    `returns` has served before (`deployment_checks.check`).
 
     The caller has locked the model before it looked at anything: whoever changes a deployment takes the locks of the
     model, the deployment and the audit trail in this order.

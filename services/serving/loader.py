@@ -7,7 +7,7 @@ from pathlib import Path
 
 from schemas.features import Signature
 from schemas.manifest import BASELINE_SAMPLE_NAME, MANIFEST_NAME
-from services.kernel.artifacts import load_version, read_manifest
+from services.kernel.artifacts import load_blob, load_version, read_manifest
 from services.kernel.errors import IntegrityFailed, Unavailable
 from services.kernel.storage import ArtifactStore
 from services.serving.columns import Layout, Row
@@ -49,8 +49,9 @@ def load(ref: VersionRef, store: ArtifactStore, cache_dir: Path, options: Runtim
         raise IntegrityFailed(f"{ref.artifact} is a version of {manifest.model_id!r}, not of {ref.model_id!r}")
     has_sample = any(file.path == BASELINE_SAMPLE_NAME for file in manifest.files)
     rows = sample_rows(manifest.signature, directory / BASELINE_SAMPLE_NAME if has_sample else None, max(WARMUP_ROWS))
+    smaller = load_blob(store, ref.graph.sha256, ref.graph.size, cache_dir) if ref.graph is not None else None
     with measured() as footprint:
-        runtime = open_runtime(directory, manifest, options)
+        runtime = open_runtime(directory, manifest, options, smaller)
         try:
             seconds = warm(runtime, manifest.signature, rows) if warmup else ()
         except (RuntimeFailed, Unavailable):

@@ -13,8 +13,17 @@ from schemas.serving_options import ServingOptions
 
 
 @dataclass(frozen=True)
+class SmallerGraph:
+    """The graph that answers in place of the version's own: a blob of `size` bytes with the digest `sha256`."""
+
+    kind: Literal["int8", "fp16"]
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
 class VersionRef:
-    """One version by everything that makes it what it is: with other threads it is loaded anew."""
+    """One version by everything that makes it what it is: with other threads or another graph it is loaded anew."""
 
     model_id: str
     version: str
@@ -22,6 +31,7 @@ class VersionRef:
     manifest_digest: str
     intra_op_threads: int | None = None
     memory_arena: bool | None = None
+    graph: SmallerGraph | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,8 @@ def identity_of(ref: VersionRef) -> str:
 
 
 def ref_of(model_id: str, route: Route, options: ServingOptions) -> VersionRef:
-    """The version that `route` leads to, run as the deployment's `options` have it."""
+    """The version that `route` leads to, by its graph, run as the deployment's `options` have it."""
+    smaller = route.quantized
     return VersionRef(
         model_id,
         route.version,
@@ -63,6 +74,7 @@ def ref_of(model_id: str, route: Route, options: ServingOptions) -> VersionRef:
         route.manifest_digest,
         options.intra_op_threads,
         options.memory_arena,
+        SmallerGraph(smaller.kind, smaller.sha256, smaller.size) if smaller is not None else None,
     )
 
 
@@ -127,6 +139,7 @@ def status_of(
         requests=requests,
         errors=errors,
         memory_bytes=memory_bytes,
+        quantized=ref.graph.kind if ref.graph is not None else None,
     )
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from trimtab.cli.deploy import draw_deployment
+from trimtab.cli.deployment_view import draw_deployment
 from trimtab.cli.options import ApiKey, AsJson, Url, connected, single
 from trimtab.cli.output import show
 

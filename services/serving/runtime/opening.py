@@ -41,8 +41,10 @@ def runtime_options(settings: ServingSettings, ref: VersionRef, *, enable_gpu: b
     )
 
 
-def open_runtime(directory: Path, manifest: Manifest, options: RuntimeOptions) -> Runtime:
-    """The runtime of the version in `directory`. Blocking.
+def open_runtime(
+    directory: Path, manifest: Manifest, options: RuntimeOptions, smaller: Path | None = None
+) -> Runtime:
+    """The runtime of the version in `directory`; `smaller` is the graph that answers in place of its own. Blocking.
 
     Raises `NotBuilt` for a version with no model that is served, `IntegrityFailed` for one that can't be, and
     `Unavailable` when a process of its own can't be started.
@@ -50,7 +52,7 @@ def open_runtime(directory: Path, manifest: Manifest, options: RuntimeOptions) -
     models = [file.path for file in manifest.files if file.is_model]
     graphs = [path for path in models if path.endswith(".onnx")]
     if len(graphs) == 1:
-        runtime: Runtime = OnnxRuntime(directory / graphs[0], manifest.signature, options.onnx)
+        runtime: Runtime = OnnxRuntime(smaller or directory / graphs[0], manifest.signature, options.onnx)
     elif not graphs and SAVED_MODEL_NAME in models:
         runtime = SavedModelRuntime(directory, manifest.signature, options.process)
     else:
