@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from schemas.events import Decision, JobSucceeded, Scope, Stage
 from schemas.features import DType, Feature, Output, OutputRole, Signature
 from schemas.jobs import DatasetConfig, TrainingJob
-from schemas.manifest import Lineage, Manifest, ManifestFile, content_digest
+from schemas.manifest import BASELINE_SAMPLE_NAME, Lineage, Manifest, ManifestFile, content_digest
+from schemas.serving_options import QuantizationReport, Quantized
 from services.kernel.db import Database
 from services.kernel.migrate import migrate
 from services.kernel.uow import UnitOfWork, Work
@@ -24,6 +25,8 @@ from services.registry.governance.checklist import Control, ControlState
 from services.registry.governance.policy import Policy
 from services.registry.handlers import on_job_succeeded
 from services.registry.keeping import signing
+from services.registry.quantization import quantizer
+from services.registry.quantization.quantizer import Subject
 from tests.golden.samples import NOON
 
 DATABASES = Path(__file__).parent / "databases"
@@ -88,6 +91,22 @@ def fill(uow: UnitOfWork) -> None:
     controls.write_control(uow, MODEL, "dpia", control, actor="carol")
     policies.write(uow, MODEL, Policy(former="archive"), actor="ada")
     signing.trust(uow, "release", PUBLIC_KEY, actor="ada")
+    sample = ManifestFile(path=BASELINE_SAMPLE_NAME, size=1000, sha256="b" * 64)
+    record = manifest(2)
+    subject = Subject("1.2.20261122", f"models/{MODEL}/job-2.1", SIGNATURE, record.files[0], sample)
+    report = QuantizationReport(
+        kind="int8",
+        metric="disagreement",
+        rows=1000,
+        loss=0.002,
+        bound=0.01,
+        max_difference=0.03,
+        bytes_before=1002,
+        bytes_after=700,
+        seconds_before=0.004,
+        seconds_after=0.003,
+    )
+    quantizer.remember(uow.connection, subject, Quantized(kind="int8", sha256="a" * 64, size=700, report=report))
     waiting = manifest(3)
     on_job_succeeded(
         JobSucceeded(

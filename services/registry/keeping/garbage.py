@@ -2,7 +2,7 @@
 
 `blob_holders` says which manifest names which bytes: a row for every file of every version whose bytes are kept, and of
 every complete folder under `models/` that is no version (yet). The smaller graphs that a version was deployed by have
-rows as well (`services.registry.quantization.quantizer.holder_of`). What nothing holds, and is older than the grace, is
+rows as well (`quantized_holder`). What nothing holds, and is older than the grace, is
 condemned; a later pass claims it, which only succeeds while still nothing holds it, and then removes it.
 
 Whoever begins to use bytes calls `rescue_first` before they and their manifest are stored, and `rescue` in the
@@ -50,6 +50,15 @@ def unit_of(artifact: str) -> str:
     'models/threats/job-1.1'
     """
     return "/".join(artifact.split("/")[:UNIT_PARTS])
+
+
+def quantized_holder(model_id: str, version: str) -> str:
+    """In whose name the smaller graphs of a version are held. No upload or job has it: their names begin with no dot.
+
+    >>> quantized_holder("threats", "1.0.20240614")
+    'models/threats/.quantized/1.0.20240614'
+    """
+    return f"{VERSIONS}/{model_id}/.quantized/{version}"
 
 
 def rescue(connection: sa.Connection, digests: Iterable[str], artifact: str | None = None) -> None:

@@ -5,9 +5,10 @@ all the same; without days nothing is ever given up. Whatever it says, these kee
 archived, that an alias names, that the present deployment names (routes, shadow, fallback), and that a rollback would
 return to.
 
-Giving up is one transaction: the mark `bytes_dropped_at`, the audit row, the event, and the condemnation of the stored
-manifest. A grace later that is removed like any that no version names (`services.registry.keeping.collector`), and what
-it alone named is garbage from then on. Until then it holds its bytes, and whoever stores it again rescues it.
+Giving up is one transaction: the mark `bytes_dropped_at`, the audit row, the event, the condemnation of the stored
+manifest, and letting go of the smaller graphs that the version was deployed by. A grace later the manifest is removed
+like any that no version names (`services.registry.keeping.collector`), and what it alone named is garbage from then on.
+Until then it holds its bytes, and whoever stores it again rescues it.
 """
 
 from collections.abc import Sequence
@@ -80,6 +81,7 @@ def drop(uow: UnitOfWork, model_id: str, version: str) -> Row | None:
         return None
     mine = (versions.c.model_id == model_id) & (versions.c.version == version)
     connection.execute(versions.update().where(mine).values(bytes_dropped_at=now))
+    garbage.let_go(connection, [garbage.quantized_holder(model_id, version)])
     garbage.condemn(connection, {garbage.unit_of(row.artifact): row.size_bytes}, now)
     days = effective(connection, model_id).policy.retention.drop_archived_bytes_after_days
     reason = f"archived for more than {days} days, which is what the policy keeps"

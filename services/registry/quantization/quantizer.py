@@ -205,20 +205,14 @@ class Quantizer:
         return answer
 
 
-def holder_of(model_id: str, version: str) -> str:
-    """In whose name `blob_holders` keeps the smaller graphs of a version. No upload or job can have it: their names do
-    not begin with a dot."""
-    return f"{garbage.VERSIONS}/{model_id}/.quantized/{version}"
-
-
 def hold(connection: sa.Connection, model_id: str, version: str, graph: Quantized) -> None:
     """The version is deployed by this graph, in the transaction that says so. Raises `BeingCollected`."""
-    garbage.hold(connection, holder_of(model_id, version), [graph.sha256])
+    garbage.hold(connection, garbage.quantized_holder(model_id, version), [graph.sha256])
 
 
 def is_held(connection: sa.Connection, model_id: str, version: str, graph: Quantized) -> bool:
     """Whether the graph's bytes are kept for the version."""
-    return holder_of(model_id, version) in garbage.holders(connection, graph.sha256)
+    return garbage.quantized_holder(model_id, version) in garbage.holders(connection, graph.sha256)
 
 
 def find(connection: sa.Connection, subject: Subject, kind: Kind) -> Quantized | None:

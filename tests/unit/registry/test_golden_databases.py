@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from schemas.manifest import BASELINE_SAMPLE_NAME, ManifestFile
 from services.kernel.db import Database
 from services.kernel.migrate import migrate
 from services.kernel.uow import Work
 from services.registry import aliases, audit, deployments, keys, stages, tables, versions
 from services.registry.governance import approvals, checks, controls, policies
 from services.registry.keeping import signing
+from services.registry.quantization import quantizer
+from services.registry.quantization.quantizer import Subject
 from services.registry.tables import registrations
-from tests.golden.registry_database import DATABASES, MODEL
+from tests.golden.registry_database import DATABASES, MODEL, SIGNATURE, manifest
 
 GOLDEN = sorted(DATABASES.glob("registry-*.sql"))
 
@@ -78,6 +81,22 @@ def test_what_the_second_migration_brought_is_read(tmp_path: Path) -> None:
             ["release"],
             "the first of all",
         )
+    finally:
+        database.close()
+
+
+def test_what_the_third_migration_brought_is_read(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "registry.db")) as connection:
+        connection.executescript((DATABASES / "registry-0003.sql").read_text())
+    database = Database(f"sqlite:///{tmp_path}/registry.db", "registry")
+    try:
+        migrate(database, "services.registry.migrations")
+        sample = ManifestFile(path=BASELINE_SAMPLE_NAME, size=1000, sha256="b" * 64)
+        subject = Subject("1.2.20261122", "", SIGNATURE, manifest(2).files[0], sample)
+        found = database.read_now(lambda c: quantizer.find(c, subject, "int8"))
+        assert found is not None
+        assert (found.sha256, found.size, found.report.loss) == ("a" * 64, 700, 0.002)
+        assert database.read_now(lambda c: quantizer.find(c, subject, "fp16")) is None
     finally:
         database.close()
 
