@@ -41,9 +41,7 @@ def runtime_options(settings: ServingSettings, ref: VersionRef, *, enable_gpu: b
     )
 
 
-def open_runtime(
-    directory: Path, manifest: Manifest, options: RuntimeOptions, smaller: Path | None = None
-) -> Runtime:
+def open_runtime(directory: Path, manifest: Manifest, options: RuntimeOptions, smaller: Path | None = None) -> Runtime:
     """The runtime of the version in `directory`; `smaller` is the graph that answers in place of its own. Blocking.
 
     Raises `NotBuilt` for a version with no model that is served, `IntegrityFailed` for one that can't be, and
