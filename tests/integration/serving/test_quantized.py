@@ -10,7 +10,7 @@ import onnxruntime
 
 from schemas.events import Route
 from schemas.features import DType, Feature, Output, OutputRole, Signature
-from schemas.serving_options import Quantized, QuantizationReport
+from schemas.serving_options import QuantizationReport, Quantized
 from services.kernel.artifacts import blob_key
 from services.kernel.storage import open_store
 from services.registry.quantization.shrink import to_int8

@@ -84,6 +84,97 @@ def test_deploy_sends_what_was_asked(installation: Installation) -> None:
     assert installation.asked[0].document == sent
 
 
+REPORT = {
+    **{"kind": "int8", "metric": "accuracy", "rows": 400, "loss": 0.0025, "bound": 0.01, "max_difference": 0.03},
+    **{"bytes_before": 120800, "bytes_after": 53618, "seconds_before": 0.0084, "seconds_after": 0.0083},
+}
+
+
+def test_deploy_says_how_the_model_is_served(installation: Installation, tmp_path: Path) -> None:
+    chosen = {"timeout_ms": 200.0, "log": {"sample": 0.5, "redact": {"e-mail": "hash"}}, "circuit": None}
+    options = tmp_path / "options.yaml"
+    options.write_text("timeoutMs: 200\nlog:\n  sample: 0.5\n  redact: {e-mail: hash}\n")
+    graph = {"kind": "int8", "sha256": "a" * 64, "size": 53618, "report": REPORT}
+    route = {"name": "B", "version": "1.1.0", "weight": 50, "quantized": graph}
+    wanted = {"model_id": "m", "routes": [route], "revision": 2, "since": None, "options": chosen}
+    wanted |= {"fallback_model": "spare", "fallback_constant": {"prediction": "normal"}, "sticky_key": "user"}
+    installation.answer("POST", "/mlops/deploy", wanted, 202)
+    command = ["deploy", "m", "--variant", "A=1.0.0:50", "--variant", "B=@challenger:50", "--options", str(options)]
+    command += ["--fallback-model", "spare", "--fallback-constant", "normal", "--sticky-key", "user"]
+    done = _run(*command, url=installation.url)
+    assert done.exit_code == 0, done.stderr
+    assert installation.asked[0].document == {
+        "model_id": "m",
+        "variants": {"A": {"version": "1.0.0", "weight": 50.0}, "B": {"version": "@challenger", "weight": 50.0}},
+        "fallback_model": "spare",
+        "fallback_constant": {"prediction": "normal"},
+        "sticky_key": "user",
+        "options": {"timeoutMs": 200, "log": {"sample": 0.5, "redact": {"e-mail": "hash"}}},
+    }
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["timeout_ms", "200"] in lines
+    assert ["log.redact", "e-mail", "hash"] in lines
+    assert ["fallback", "constant", "normal"] in lines
+    report = "1.1.0 int8 0.0025 0.01 accuracy 400 120,800 -> 53,618 B 8.4 -> 8.3 ms"
+    assert report.split() in lines
+    assert "circuit" not in done.stdout
+    assert "1.1.0 int8 50 % (B)" in done.stdout
+
+
+def test_a_graph_that_loses_too_much_is_shown(installation: Installation) -> None:
+    problem = {"code": "not-quantized", "detail": "it loses 0.3", "report": {**REPORT, "loss": 0.3}}
+    installation.answer("POST", "/mlops/deploy", problem, 409)
+    command = [sys.executable, "-m", "trimtab", "deploy", "m:1.0.0", "--quantize", "int8", "--max-loss", "0.2", "--url"]
+    done = subprocess.run([*command, installation.url], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "it loses 0.3" in done.stderr
+    assert [line.split()[:3] for line in done.stdout.splitlines() if "int8" in line] == [["int8", "0.3", "0.01"]]
+    sent = {"model_id": "m", "version": "1.0.0", "quantize": "int8", "quantize_max_loss": 0.2}
+    assert installation.asked[0].document == sent
+
+
+def test_options_alone_and_a_look(installation: Installation, tmp_path: Path) -> None:
+    options = tmp_path / "options.json"
+    options.write_text("{}")
+    installation.answer("PUT", "/mlops/deployments/m/options", _deployment(), 202)
+    installation.answer("GET", "/mlops/deployments/m", _deployment())
+    installation.answer("GET", "/mlops/deployments", {"deployments": [_deployment()], "next_cursor": None})
+    done = _run("deploy", "m", "--options", str(options), "--options-only", url=installation.url)
+    assert done.exit_code == 0, done.stderr
+    assert "1.1.0 100 % (main)" in _run("deploy", "m", "--show", url=installation.url).stdout
+    every = _run("deploy", "--show", url=installation.url)
+    assert [line.split()[:2] for line in every.stdout.splitlines() if "main" in line] == [["m", "1.1.0"]]
+    assert [(asked.method, asked.body) for asked in installation.asked] == [
+        ("PUT", b"{}"),
+        ("GET", b""),
+        ("GET", b""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "name the model"),
+        (("m", "--variant", "A=1.0.0"), "not NAME=VERSION:PERCENT"),
+        (("m", "--variant", "A=1.0.0:-5"), "not NAME=VERSION:PERCENT"),
+        (("m", "--variant", "A=1.0.0:50", "--variant", "A=1.1.0:50"), "'A' is given twice"),
+        (("m", "--fallback-constant", "[1]"), "no class, number or object"),
+        (("m", "--options-only"), "takes a model and --options"),
+        (("m:1.0.0", "--options-only", "--options", "OPTIONS"), "changes nothing else"),
+    ],
+)
+def test_deploy_refuses_what_it_does_not_understand(
+    installation: Installation, tmp_path: Path, words: tuple[str, ...], says: str
+) -> None:
+    (tmp_path / "options.json").write_text("{}")
+    given = [str(tmp_path / "options.json") if word == "OPTIONS" else word for word in words]
+    command = [sys.executable, "-m", "trimtab", "deploy", *given, "--url", installation.url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert installation.asked == []
+
+
 REPLICA = {"replica": "serving-1", "url": "http://r", "state": "converged", "revision": 2, "at": "2026-01-31T12:00:00Z"}
 
 
