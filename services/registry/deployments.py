@@ -180,13 +180,21 @@ def set_options(
     options: ServingOptions,
     *,
     actor: str,
-    reason: str = "",
     expected_revision: int | None = None,
 ) -> DeploymentWanted:
-    """Other options, the same traffic. Raises `NotFound` for a model that was never deployed."""
+    """Other options, the same traffic and the same reason for it: whoever brought it about (the loop, say) knows it
+    again. Raises `NotFound` for a model that was never deployed."""
     _hold(uow, model_id)
-    wanted = routes_of(find_current(uow.connection, model_id))
-    return want(uow, model_id, wanted, options=options, actor=actor, reason=reason, expected_revision=expected_revision)
+    before = find_current(uow.connection, model_id)
+    return want(
+        uow,
+        model_id,
+        routes_of(before),
+        options=options,
+        actor=actor,
+        reason=before.reason,
+        expected_revision=expected_revision,
+    )
 
 
 def rollback(uow: UnitOfWork, model_id: str, *, actor: str, reason: str = "") -> DeploymentWanted:

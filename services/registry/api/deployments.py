@@ -171,7 +171,7 @@ async def get_deployment(model_id: Name, parts: PartsOf, _: Reader, response: Re
 async def set_options(
     model_id: Name, options: StrictOptions, parts: PartsOf, principal: Deployer, if_match: IfMatch = None
 ) -> DeploymentDocument:
-    """Replace the options and nothing else: no route changes. `{}` resets them."""
+    """Replace the options and nothing else: routes stay, and the reason for them. `{}` resets the options."""
     principal.demand(Scope.DEPLOY, model_id)
     expected = expected_revision(if_match, "the deployment's revision")
 
@@ -181,7 +181,6 @@ async def set_options(
             model_id,
             options.plain(),
             actor=principal.name,
-            reason="other options",
             expected_revision=expected,
         )
 

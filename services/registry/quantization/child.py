@@ -68,6 +68,8 @@ def main(folder: str, kind: str, memory_bytes: int, cpu_seconds: int) -> None:
     except MemoryError:
         answer = {"refused": "it asks for more memory than quantizing may take"}
     json.dump(answer, sys.stdout)
+    sys.stdout.flush()
+    os._exit(0)  # threads of pyarrow that still run would abort an orderly end
 
 
 def _brief(error: Exception) -> str:

@@ -6,8 +6,8 @@ Runs in a capped child. A class is compared as a class, a value as a number:
 - `accuracy` = accuracy of the version's own graph minus that of the smaller one, where the sample holds the truth;
 - `relative-error` = mean |smaller - own| / mean |own|, regression.
 
-Where the version's own mean is 0, the error is not relative. A graph that answers what is no finite number, where the
-version's own does, is not measured but refused.
+Where the version's own mean is 0, the error is not relative. Rows to which the version's own graph gives no finite
+number are left out; one to which only the smaller graph gives none refuses it.
 """
 
 import time
@@ -26,6 +26,8 @@ from schemas.features import DType, Feature, OutputRole, Signature
 
 LABEL = "label"
 """The column of the truth in a baseline sample, unless it is a feature."""
+LEAST_ROWS = 100
+"""With fewer rows a loss of one per cent cannot even be seen."""
 ROWS_AT_ONCE = 256
 """Rows of one run."""
 RUNS = 5
@@ -59,11 +61,11 @@ def open_graph(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def measure(own: Path, smaller: Path, signature: Signature, sample: pa.Table) -> dict[str, Any]:
+def measure(
+    own: Path, smaller: Path, signature: Signature, sample: pa.Table, least_rows: int = LEAST_ROWS
+) -> dict[str, Any]:
     """The members of a `QuantizationReport` that are measured. Raises `Unmeasurable`."""
     sample = sample.slice(0, SAMPLE_ROWS)
-    if sample.num_rows == 0:
-        raise Unmeasurable("its baseline sample has no rows")
     sessions = [open_graph(path) for path in (own, smaller)]
     ranks = {node.name: len(node.shape) for node in sessions[0].get_inputs()}
     feed = feed_of(sample, signature, ranks)
@@ -71,13 +73,20 @@ def measure(own: Path, smaller: Path, signature: Signature, sample: pa.Table) ->
     (before, seconds_before), (after, seconds_after) = (
         _timed(partial(_run, session, names, feed, sample.num_rows)) for session in sessions
     )
-    lost = _not_finite(before, after)
+    usable = _finite(before)
+    count = int(usable.sum())
+    if count < least_rows:
+        raise Unmeasurable(
+            f"its baseline sample has {count} rows with finite answers; the loss is measured on {least_rows} or more"
+        )
+    lost = count - int(_finite(after)[usable].sum())
     if lost:
-        raise Unmeasurable(f"{lost} of {sample.num_rows} rows get answers that are no finite numbers any more")
-    metric, loss = _loss(signature, before, after, sample)
+        raise Unmeasurable(f"{lost} of {count} rows get answers that are no finite numbers any more")
+    before, after = ([values[usable] for values in outputs] for outputs in (before, after))
+    metric, loss = _loss(signature, before, after, sample.filter(pa.array(usable)))
     return {
         "metric": metric,
-        "rows": sample.num_rows,
+        "rows": count,
         "loss": loss,
         "max_difference": _max_difference(before, after),
         "bytes_before": own.stat().st_size,
@@ -172,21 +181,18 @@ def _truth(sample: pa.Table, signature: Signature) -> Array | None:
 
 
 def _relative_error(before: Array, after: Array) -> float:
-    usable = np.isfinite(before)
-    if not usable.any():
-        return 0.0
-    own, smaller = (values[usable].astype(np.float64) for values in (before, after))
+    own, smaller = before.astype(np.float64), after.astype(np.float64)
     size, error = float(np.abs(own).mean()), float(np.abs(own - smaller).mean())
     return error / size if size > 0 else error
 
 
-def _not_finite(before: list[Array], after: list[Array]) -> int:
-    """Rows in which an output is a finite number before and none after."""
-    lost = np.zeros(len(before[0]), dtype=bool)
-    for own, smaller in zip(before, after, strict=True):
-        if own.dtype.kind == "f":
-            lost |= (np.isfinite(own) & ~np.isfinite(smaller)).reshape(len(own), -1).any(axis=1)
-    return int(lost.sum())
+def _finite(outputs: list[Array]) -> NDArray[np.bool_]:
+    """Rows in which every floating output is finite."""
+    finite = np.ones(len(outputs[0]), dtype=bool)
+    for values in outputs:
+        if values.dtype.kind == "f":
+            finite &= np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    return finite
 
 
 def _max_difference(before: list[Array], after: list[Array]) -> float:
@@ -194,7 +200,6 @@ def _max_difference(before: list[Array], after: list[Array]) -> float:
     largest = 0.0
     for own, smaller in zip(before, after, strict=True):
         if own.dtype.kind in "fiu":
-            usable = np.isfinite(own) & np.isfinite(smaller)
-            differences = np.abs(own[usable].astype(np.float64) - smaller[usable].astype(np.float64))
+            differences = np.abs(own.astype(np.float64) - smaller.astype(np.float64))
             largest = max(largest, float(differences.max(initial=0.0)))
     return largest

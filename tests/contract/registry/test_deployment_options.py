@@ -86,6 +86,7 @@ async def test_only_other_options_make_a_revision(registry: Registry) -> None:
     assert answer.status_code == 202, answer.text
     assert (answer.json()["revision"], chosen(answer.json())) == (2, {"pinned": True})
     assert [route["version"] for route in answer.json()["routes"]] == [version]
+    assert answer.json()["reason"] == "the first", "the loop knows its own deployment by it"
     assert (await put_options(registry, {"pinned": True})).json()["revision"] == 2
     assert (await registry.deploy(options={"pinned": True})).json()["revision"] == 2
     assert (await registry.deploy(options={"pinned": False})).json()["revision"] > 2

@@ -46,7 +46,7 @@ def sample(**more: Any) -> pa.Table:
 
 def measured(folder: Path, matrix: Any, signature: Signature, **more: Any) -> dict[str, Any]:
     own, other = times(folder / "own.onnx", np.eye(2)), times(folder / "other.onnx", matrix)
-    return measure(own, other, signature, sample(**more))
+    return measure(own, other, signature, sample(**more), least_rows=4)
 
 
 def test_without_the_truth_it_is_the_share_of_rows_with_another_class(tmp_path: Path) -> None:
@@ -78,12 +78,19 @@ def test_answers_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         measured(tmp_path, [[np.inf, 0], [0, 1]], NUMBER)
 
 
+def test_rows_without_a_finite_answer_say_nothing(tmp_path: Path) -> None:
+    own, other = times(tmp_path / "own.onnx", np.eye(2)), times(tmp_path / "other.onnx", [[1, 0.9], [0, 0.2]])
+    rows = np.concatenate([np.full((3, 2), np.nan, np.float32), X])
+    found = measure(own, other, PAIR, read_baseline_sample(write_baseline_sample({"x": rows})), least_rows=4)
+    assert (found["rows"], found["loss"]) == (4, 0.25)
+
+
 def test_a_sample_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     own = times(tmp_path / "own.onnx", np.eye(2))
     with pytest.raises(Unmeasurable, match="lacks the features x"):
         measure(own, own, PAIR, pa.table({"z": [1.0]}))
-    with pytest.raises(Unmeasurable, match="has no rows"):
-        measure(own, own, PAIR, sample().slice(0, 0))
+    with pytest.raises(Unmeasurable, match="has 4 rows with finite answers; the loss is measured on 100 or more"):
+        measure(own, own, PAIR, sample())
     with pytest.raises(Unmeasurable, match=r"no \[2\] a row in 'x'"):
         measure(own, own, PAIR, pa.table({"x": [1.0, 2.0]}))
 
