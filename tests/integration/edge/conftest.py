@@ -131,6 +131,14 @@ class Site:
     version: str
     bundle: Path
     registered: ModelRegistered
+    route: Route
+
+    @property
+    def signature_digest(self) -> str:
+        """What a device names the signature by."""
+        with ZipFile(self.bundle) as archive:
+            (name,) = [name for name in archive.namelist() if name.endswith("bundle.json")]
+            return str(json.loads(archive.read(name))["signature_digest"])
 
 
 @pytest.fixture
@@ -147,11 +155,11 @@ async def site(cluster: Cluster, client: httpx.AsyncClient, tmp_path: Path) -> A
             manifest_digest=found["manifest_digest"],
             content_digest=found["content_digest"],
         )
-        route = {"name": "production", "weight": 100, **registered.model_dump()}
-        await cluster.want(MODEL, Route.model_validate(route))
+        route = Route.model_validate({"name": "production", "weight": 100, **registered.model_dump()})
+        await cluster.want(MODEL, route)
         replica = cluster.start(TRIMTAB_REGISTRY_URL=registry.url)
         await replica.ready(client)
-        yield Site(cluster, registry, replica, found["version"], bundle, registered)
+        yield Site(cluster, registry, replica, found["version"], bundle, registered, route)
     finally:
         registry.kill()
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 
 from schemas.predictions import PredictionBatch
 from services.monitor.watermark import Watermark, advance
-from tests.integration.edge.conftest import BARE, MODEL, Device, EdgeProcess, Site
+from tests.integration.edge.conftest import MODEL, Device, EdgeProcess, Site
 from tests.waiting import until
 
 Devices = Callable[[Path], Device]
@@ -184,11 +183,3 @@ async def test_a_damaged_segment_and_a_changed_graph(site: Site, make_device: De
         done = await asyncio.to_thread(device.run, *command)
         assert (done.returncode, done.stdout) == (1, "")
         assert "model.onnx does not have the digest" in done.stderr
-
-
-def test_the_environment_is_bare(edge_python: Path, tmp_path: Path) -> None:
-    names = ["trimtab", "schemas", "services", "pydantic", "httpx", "pyarrow", "onnx", "msgspec"]
-    code = f"import importlib.util as u; print([n for n in {names} if u.find_spec(n)])"
-    command = [str(edge_python), "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, env=BARE, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
