@@ -22,6 +22,7 @@ from services.kernel.telemetry import get_logger
 from services.serving.block_table import table_of
 from services.serving.blocks import Block, RowFormat, read_head
 from services.serving.nursery import Nursery
+from services.serving.pieces import part
 from services.serving.predlog import LogBudget, ModelLog
 from services.serving.segments import BlockKind, Segment, orphans
 
@@ -258,7 +259,7 @@ class _Carrier:
                     await self._give_up(batch)
                     return
         half = batch.rows.num_rows // 2
-        first, second = batch.rows.slice(0, half), batch.rows.slice(half)
+        first, second = part(batch.rows, 0, half), part(batch.rows, half, batch.rows.num_rows - half)
         await self._send_pieces(batch.model_copy(update={"rows": first}))
         after = batch.first_sequence + half
         await self._send_pieces(
@@ -270,7 +271,7 @@ class _Carrier:
         log.error("prediction_too_large_to_ship", model_id=batch.model_id, sequence=batch.first_sequence)
         rows = batch.rows.num_rows
         gap = Gap(first_sequence=batch.first_sequence, rows=rows, reason="the row is larger than a Kafka record may be")
-        without = {"rows": batch.rows.slice(0, 0), "first_sequence": batch.first_sequence + rows}
+        without = {"rows": part(batch.rows, 0, 0), "first_sequence": batch.first_sequence + rows}
         await self._send_until_taken(batch.model_copy(update={**without, "gaps": (*batch.gaps, gap)}))
 
     async def _send_until_taken(self, batch: PredictionBatch) -> None:

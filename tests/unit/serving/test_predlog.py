@@ -55,13 +55,14 @@ class Broker:
         self.refusal: Exception | None = None
         self.refused = 0
         self.largest_rows = 1 << 30
+        self.largest_bytes = 1 << 30
 
     async def send(self, batch: PredictionBatch) -> None:
         await asyncio.sleep(0)
         if self.refusal is not None:
             self.refused += 1
             raise self.refusal
-        if batch.rows.num_rows > self.largest_rows:
+        if batch.rows.num_rows > self.largest_rows or len(batch.encode()) > self.largest_bytes:
             raise TooLarge("too large for a record")
         self.batches.append(PredictionBatch.decode(batch.encode()))
 
@@ -191,6 +192,31 @@ async def test_what_does_not_fit_a_record_is_halved_and_at_last_announced(tmp_pa
     await shipper.stop(5)
     assert broker.ids() == [f"{log.incarnation}-{i}" for i in range(10)]
     assert [(gap.first_sequence, gap.rows) for b in broker.batches for gap in b.gaps] == [(10, 1)]
+
+
+async def test_long_texts_of_one_block_go_in_several_records(tmp_path: Path) -> None:
+    broker, log = Broker(), model_log(tmp_path)
+    shipper = Shipper(tmp_path, broker.send, log.budget)
+    shipper.carry(log)
+    broker.largest_bytes = 8 << 20
+    rows = 400
+    log.append(
+        RowFormat(TABLE),
+        version="1.0.0",
+        routes=["a"],
+        route_codes=None,
+        latencies_us=np.full(rows, 7, dtype=np.uint32),
+        columns=Layout(TABLE).from_rows([(1.0, f"{n:06d}" * 5000, n, 0.0) for n in range(rows)]),
+        meaning=None,
+        error="model-failed",
+    )
+    await until(lambda: len(broker.ids()) == rows, what="all rows")
+    assert broker.ids() == [f"{log.incarnation}-{n}" for n in range(rows)]
+    assert not any(batch.gaps for batch in broker.batches)
+    assert 3 <= len(broker.batches) <= 8
+    texts = [text for batch in broker.batches for text in batch.rows.column("x:service").to_pylist()]
+    assert texts == [f"{n:06d}" * 5000 for n in range(rows)]
+    await shipper.stop(5)
 
 
 async def test_a_dead_process_is_inherited(tmp_path: Path) -> None:
