@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -139,7 +140,14 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 @pytest.fixture
 async def plane(tmp_path: Path, executor: ThreadPoolExecutor) -> AsyncIterator[Plane]:
     """A data plane with the models `vector`, `table` and `number`."""
-    directory = tmp_path / "log"
+    async with plane_in(tmp_path, executor) as made:
+        yield made
+
+
+@asynccontextmanager
+async def plane_in(root: Path, executor: ThreadPoolExecutor) -> AsyncIterator[Plane]:
+    """The same, with its files below `root`."""
+    directory = root / "log"
     directory.mkdir()
     budget = LogBudget(1 << 24, "reject")
     batches: list[PredictionBatch] = []
@@ -167,7 +175,7 @@ async def plane(tmp_path: Path, executor: ThreadPoolExecutor) -> AsyncIterator[P
             ("table", serving_models.TABLE, serving_models.table_model),
             ("number", serving_models.NUMBER, serving_models.number_model),
         ):
-            runtime = OnnxRuntime(build(tmp_path / f"{model_id}.onnx"), signature)
+            runtime = OnnxRuntime(build(root / f"{model_id}.onnx"), signature)
             options = ServingOptions(request_rows=1000) if model_id == "number" else ServingOptions()
             made.deploy(model_id, {"1.0.0": (signature, runtime)}, options=options)
         yield made
