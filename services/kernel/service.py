@@ -26,7 +26,7 @@ from services.kernel.bus.outbox import Relay
 from services.kernel.bus.producer import Producer
 from services.kernel.db import Database
 from services.kernel.errors import Misconfigured, TrimtabError, Unavailable
-from services.kernel.http.protocol import WholeProtocol
+from services.kernel.http.protocol import protocol_within
 from services.kernel.lean_arrow import keep_pandas_out
 from services.kernel.migrate import migrate
 from services.kernel.settings import Settings
@@ -243,7 +243,11 @@ async def _serve(service: Service, listener: socket.socket, own: socket.socket |
     server = _Server(
         uvicorn.Config(
             service.app,
-            http=WholeProtocol,
+            http=protocol_within(
+                head_bytes=settings.http_head_bytes,
+                patience_seconds=settings.http_patience_seconds,
+                least_bytes_per_second=settings.http_least_bytes_per_second,
+            ),
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -126,6 +126,12 @@ class Settings(BaseSettings):
     """Host headers that are answered, comma-separated; `*` for any; names listed in the `*_url` settings are added."""
     max_body_bytes: int = Field(default=16 << 20, ge=1024)
     """Largest request body of the control plane, decompressed."""
+    http_head_bytes: int = Field(default=64 << 10, ge=1024)
+    """Longest request line with its headers; past it the answer is 431 and the connection is closed."""
+    http_patience_seconds: float = Field(default=30.0, gt=0)
+    """How long a request may take to arrive, beside what `http_least_bytes_per_second` grants; past it 408."""
+    http_least_bytes_per_second: float = Field(default=1024.0, gt=0)
+    """A request's bytes may arrive this slowly."""
     auth: Literal["off", "keys"] = "off"
     """`keys`: every route but health needs an API key with the right scope."""
     internal_key: SecretStr | None = None

@@ -3,10 +3,15 @@
 ASGI sends a head and then a body, and uvicorn writes each to the socket when it comes: two system calls, two packets
 and two wake-ups of the client for an answer of some hundred bytes. An application that has its whole answer at once may
 say so with one message of the type `WHOLE` where the scope's extensions offer it.
+
+And requests that arrive in bounded time and room: who sends a byte now and then, or headers without end, holds a
+connection for `patience_seconds` (longer as the bytes come in at `least_bytes_per_second`), and is cut off.
 """
 
+import asyncio
 from typing import Any
 
+from prometheus_client import Counter
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -14,6 +19,11 @@ WHOLE = "trimtab.http.response"
 """The ASGI extension, and the type of its message: `head` holds the status line and every header but `connection`, each
 with its line end, `body` the bytes that the head's content-length counts, `close` whether this is the connection's last
 answer."""
+
+CUT = Counter("http_connections_cut", "Connections closed while a request was arriving", ["reason"])
+
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 _OFFER: dict[str, Any] = {WHOLE: {}}
 
@@ -46,9 +56,94 @@ class WholeCycle(RequestResponseCycle):
 
 
 class WholeProtocol(HttpToolsProtocol):
-    """uvicorn's protocol over httptools; its cycles take `WHOLE`."""
+    """uvicorn's protocol over httptools; its cycles take `WHOLE`, and requests must arrive within bounds.
+
+    A request that comes in one piece costs some comparisons; a timer runs only while one is incomplete.
+    """
+
+    head_bytes = 64 << 10
+    """Longest request line with its headers, beside what one read of the socket brings."""
+    patience_seconds = 30.0
+    least_bytes_per_second = 1024.0
+
+    _watch: asyncio.TimerHandle | None = None
+    _arriving: object = None
+    _since = 0.0
+    _received = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(self.patience_seconds, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        super().data_received(data)
+        cycle = self.cycle
+        if cycle is None or self.scope is not cycle.scope or cycle.more_body:
+            self._incomplete(len(data))
+        elif self._watch is not None:
+            self._unwatch()
+
+    def _incomplete(self, size: int) -> None:
+        if self.transport.is_closing():
+            return
+        if self._watch is None or self.scope is not self._arriving:
+            self._unwatch()
+            self._arriving = self.scope
+            self._since = self.loop.time()
+            self._watch = self.loop.call_later(self.patience_seconds, self._look)
+            return  # how much of this read belongs to the request is not known
+        self._received += size
+        if self._in_head and self._received > self.head_bytes:
+            self._cut("head", _TOO_LARGE)
+
+    @property
+    def _in_head(self) -> bool:
+        return self.cycle is None or self.scope is not self.cycle.scope
+
+    def _look(self) -> None:
+        """Is the request late? While we do not read, it is not the sender who is."""
+        now = self.loop.time()
+        if self.flow.read_paused:
+            self._since = now
+        left = self._since + self.patience_seconds + self._received / self.least_bytes_per_second - now
+        if left <= 0:
+            self._cut("slow", _TOO_SLOW)
+        else:
+            self._watch = self.loop.call_later(left, self._look)
+
+    def _cut(self, reason: str, answer: bytes) -> None:
+        CUT.labels(reason).inc()
+        self._unwatch()
+        cycle = self.cycle
+        unanswered = cycle is None or cycle.response_complete if self._in_head else not cycle.response_started
+        if unanswered:
+            self.transport.write(answer)
+        self.transport.close()
+
+    def _unwatch(self) -> None:
+        self._received = 0
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         cycle.__class__ = WholeCycle  # uvicorn offers no place to name the class, and nothing of it has run yet
         cycle.scope["extensions"] = _OFFER
         super()._start_asgi_task(cycle, app)
+
+
+def protocol_within(*, head_bytes: int, patience_seconds: float, least_bytes_per_second: float) -> type[WholeProtocol]:
+    """The protocol with other bounds; uvicorn makes an object of it for each connection."""
+    bounds = {
+        "head_bytes": head_bytes,
+        "patience_seconds": patience_seconds,
+        "least_bytes_per_second": least_bytes_per_second,
+    }
+    return type("BoundedProtocol", (WholeProtocol,), bounds)

@@ -6,8 +6,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from services.kernel.errors import Forbidden
+from services.serving.asking import Asking
+from services.serving.dataplane import DataPlane
+from services.serving.exchange import Gate
+from services.serving.predict_api import PredictApi
+from services.serving.predlog import LogBudget
+from services.serving.v2 import ProtocolV2
+from tests.unit.serving.conftest import no_explanation, nothing_else
 from tests.unit.serving.stage import Stage, staged
 from tests.waiting import until
 
@@ -115,3 +124,28 @@ async def test_files_and_configurations_come_from_the_registry(stage: Stage) -> 
         assert (status, "registered version" in answer["error"]) == (501, True)
     status, answer = await post(stage, "/v2/repository/models/m/load", [1])
     assert (status, list(answer)) == (400, ["error"])
+
+
+def only_reads_m(authorization: str | None, scope: str, model_id: str | None) -> None:
+    """A key that may read models whose names begin with `m`."""
+    if scope != "read" or (model_id is not None and not model_id.startswith("m")):
+        raise Forbidden("not with this key")
+
+
+async def test_only_who_may_deploy_loads_and_unloads(stage: Stage) -> None:
+    for name in ("m", "other"):
+        stage.deploy(name, 1, stage.publish(name, "1.0.0"))
+    await until(lambda: len(stage.catalog.models) == 2, 20, "both models")
+    asking = Asking(stage.catalog, LogBudget(1 << 20, "reject"))
+    protocol = ProtocolV2(asking, only_reads_m, stage.pool, server_name="trimtab", ready=lambda: True)
+    app = DataPlane(PredictApi(asking, only_reads_m), protocol, no_explanation, Gate(stage.settings), nothing_else)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:3006") as client:
+        for verb in ("load", "unload"):
+            answer = await client.post(f"/v2/repository/models/m/{verb}")
+            assert (answer.status_code, list(answer.json())) == (403, ["error"])
+        assert [line["name"] for line in (await client.post("/v2/repository/index")).json()] == ["m"]
+        everything = (await client.get("/v2/models/stats")).json()["model_stats"]
+        assert [entry["name"] for entry in everything] == ["m"]
+        assert (await client.get("/v2/models/other/stats")).status_code == 403
+    assert stage.answering("m") == ["1.0.0"]
