@@ -17,8 +17,8 @@ test: check  ## the checks, then every test
 	@tests/install-browser
 	.venv/bin/pytest $(PYTEST_FLAGS)
 
-soak: .venv/.test  ## the long forms: the registry's suite on every pair of database and store
-	TRIMTAB_TEST_EVERY_PAIR=1 .venv/bin/pytest $(PYTEST_FLAGS) tests/contract/registry
+soak: .venv/.test  ## the long forms: the registry's suite on every pair of database and store, a broker gone for 60 s
+	TRIMTAB_TEST_EVERY_PAIR=1 TRIMTAB_TEST_LONG=1 .venv/bin/pytest $(PYTEST_FLAGS) tests/contract/registry tests/faults
 
 check: .venv/.test  ## ruff, mypy --strict, and the layers
 	.venv/bin/ruff check

@@ -39,6 +39,16 @@ class LogPolicy(Document):
     sample: float = Field(default=1.0, ge=0, le=1)
     redact: dict[str, Literal["hash", "drop"]] = Field(default={}, max_length=10_000)
 
+    def hides(self, other: "LogPolicy") -> bool:
+        """Whether a log under this policy shows nothing that `other` hides.
+
+        >>> LogPolicy(redact={"a": "drop"}).hides(LogPolicy(redact={"a": "hash"})), LogPolicy().hides(LogPolicy())
+        (True, True)
+        >>> LogPolicy(redact={"a": "hash"}).hides(LogPolicy(redact={"a": "drop"}))
+        False
+        """
+        return all(self.redact.get(name) in (way, "drop") for name, way in other.redact.items())
+
 
 class Circuit(Document):
     """When a failing version is no longer asked.

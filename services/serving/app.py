@@ -255,6 +255,7 @@ def _expose(pool: Pool, catalog: Catalog, budget: LogBudget, shipper: Shipper) -
             ("ml_prediction_log_limit_bytes", "Disk that they may take", budget.limit_bytes),
             ("ml_prediction_log_shed_rows", "Predictions answered without being logged", budget.shed_rows),
             ("ml_prediction_log_sampled_out_rows", "Predictions left out by a log's sample", budget.sampled_out_rows),
+            ("ml_prediction_log_refused_requests", "Requests refused because the log is full", budget.refused_requests),
             ("ml_prediction_log_shipped_rows", "Predictions that Kafka has acknowledged", shipper.shipped_rows),
         ]
 

@@ -206,6 +206,8 @@ class Asking:
         other = self.catalog.choose(model_id, None, None if sticky is None else exchange.header(sticky))
         if not _may_stand_in(other.served, chosen.served, question):
             return None
+        if not other.deployed.plan.options.log.hides(chosen.deployed.plan.options.log):
+            return None  # its log would show what this model's owner hides
         return await self._answer(exchange, other.deployed, other.served, FALLBACK, question)
 
     async def _by_constant(self, exchange: Exchange, chosen: Chosen, question: Question) -> Answer | None:

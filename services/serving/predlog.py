@@ -45,6 +45,7 @@ class LogBudget:
     used_bytes: int = 0
     shed_rows: int = 0
     sampled_out_rows: int = 0
+    refused_requests: int = 0
 
     @property
     def full(self) -> bool:
@@ -54,6 +55,7 @@ class LogBudget:
     def admit(self) -> None:
         """Refuse a request early when its rows could not be logged. Raises `Overloaded`."""
         if self.used_bytes >= self.limit_bytes and self.policy == "reject":
+            self.refused_requests += 1
             raise Overloaded(
                 "the prediction log is full because Kafka has not taken it yet; predictions are refused so that none "
                 "goes unlogged",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from schemas.features import Signature
 from schemas.predictions import prediction_id
 from schemas.serving_options import Constant, ServingOptions
-from services.kernel.errors import InvalidInput, Overloaded, TrimtabError, Unavailable
+from services.kernel.errors import InvalidInput, Overloaded, TooLarge, TrimtabError, Unavailable
 from services.serving.batcher import Batcher, BatchLimits
 from services.serving.blocks import RowFormat
 from services.serving.circuit import Breaker
@@ -200,7 +200,12 @@ class ServedVersion:
             raise Unavailable(f"version {self.version} of {self.model_id!r} was unloaded just now; try again")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         now = time.perf_counter()
-        self.batcher.submit(Pending(count, rows, columns, route, started, future, now, priority))
+        try:
+            self.batcher.submit(Pending(count, rows, columns, route, started, future, now, priority))
+        except (Overloaded, TooLarge) as refused:
+            if route != SHADOW:  # a copy that is left out is counted where copies are made
+                self.measures.failed(refused.code, now - started)
+            raise
         return future
 
     def answer_with(
@@ -392,6 +397,7 @@ class ServedVersion:
         if error is None:
             self._resolve(batch, finished, latencies_us, times)
             return
+        self._log.seal()  # a page that the disk did not take must not lie before rows that are answered later
         for pending in batch:
             self.measures.failed(Unavailable.code, time.perf_counter() - pending.started)
             if not pending.future.done():
