@@ -37,8 +37,7 @@ class DType(StrEnum):
     @property
     def v2(self) -> str:
         """The datatype's name in the Open Inference Protocol V2."""
-        special = {"bool": "BOOL", "string": "BYTES", "float16": "FP16", "float32": "FP32", "float64": "FP64"}
-        return special.get(self.value, self.value.upper())
+        return _V2_SPECIAL.get(self) or self.value.upper()
 
     @property
     def is_float(self) -> bool:
@@ -56,6 +55,15 @@ class DType(StrEnum):
         bits = int(self.value.lstrip("uint"))
         low, high = (0, 2**bits - 1) if self.value.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
         return isinstance(value, int) and low <= value <= high
+
+
+_V2_SPECIAL = {
+    DType.BOOL: "BOOL",
+    DType.STRING: "BYTES",
+    DType.FLOAT16: "FP16",
+    DType.FLOAT32: "FP32",
+    DType.FLOAT64: "FP64",
+}
 
 
 class Feature(Document):

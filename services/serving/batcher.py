@@ -260,6 +260,8 @@ class Batcher:
         return (self._columns(kept) if kept else columns), kept
 
     def _columns(self, batch: list[Pending]) -> Columns:
+        if len(batch) == 1 and batch[0].columns is not None:
+            return batch[0].columns
         if all(pending.rows is not None for pending in batch):
             return self._layout.from_rows([row for pending in batch for row in pending.rows or ()])
         return self._layout.join([p.columns or self._layout.from_rows(p.rows or ()) for p in batch])

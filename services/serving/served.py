@@ -31,6 +31,7 @@ from services.serving.queue import Pending, Priority
 from services.serving.router import SHADOW
 from services.serving.runtime import Array, Runtime, RuntimeFailed
 from services.serving.sampling import Drawn, draw
+from services.serving.tensors import Expected, datatype_of
 
 FallbackBy = Literal["version", "model", "constant"]
 
@@ -40,6 +41,7 @@ class Finished:
     rows are logged when not all are."""
 
     __slots__ = (
+        "_described",
         "_ids",
         "_label_codes",
         "_outputs",
@@ -66,6 +68,7 @@ class Finished:
         self._outputs: list[list[list[Any]]] | None = None
         self._probabilities: list[list[float]] | None = None
         self._label_codes: list[int] | None = None
+        self._described: list[tuple[tuple[int, ...], str]] | None = None
 
     def prediction_id(self, place: int) -> str:
         """The id of the prediction in row `place`."""
@@ -79,6 +82,13 @@ class Finished:
         if self._outputs is None:
             self._outputs = [output.reshape(output.shape[0], -1).tolist() for output in self.outputs]
         return self._outputs
+
+    @property
+    def described(self) -> list[tuple[tuple[int, ...], str]]:
+        """Every output's shape without the batch axis, and its datatype in protocol V2."""
+        if self._described is None:
+            self._described = [(output.shape[1:], datatype_of(output.dtype)) for output in self.outputs]
+        return self._described
 
     @property
     def label_codes(self) -> list[int]:
@@ -136,7 +146,8 @@ class ServedVersion:
         self.version = version
         self.signature = signature
         self.features = {feature.name: feature for feature in signature.inputs}
-        self.output_names = [output.name for output in signature.outputs]
+        self.tensors = {feature.name: Expected(feature) for feature in signature.inputs}
+        self.output_names = tuple(output.name for output in signature.outputs)
         self.layout = Layout(signature)
         self.outputs = OutputReader(signature)
         self._clauses = clauses or Clauses()

@@ -31,17 +31,55 @@ _first_value = json.JSONDecoder().raw_decode
 _ARRAY_CODES = {DType.FLOAT32: "f", DType.FLOAT64: "d"}
 
 
+class Expected:
+    """What a request for one feature looks like when it is exactly right, prepared once."""
+
+    __slots__ = ("_code", "_kind", "_shape", "_size", "_tail", "datatype")
+
+    def __init__(self, feature: Feature) -> None:
+        self.datatype = feature.dtype.v2
+        self._tail = list(feature.shape or (1,))
+        """The shape without the batch axis."""
+        self._shape = feature.shape
+        self._size = feature.size
+        self._kind = numpy_dtype(feature.dtype).newbyteorder("<")
+        self._code = _ARRAY_CODES.get(feature.dtype)
+
+    def rows(self, shape: list[int], datatype: str) -> int:
+        """The number of rows of a tensor, 0 for one that has to be looked at more closely."""
+        if datatype != self.datatype or not shape or shape[1:] != self._tail or not 0 < shape[0] < _MOST_ROWS:
+            return 0
+        return shape[0]
+
+    def from_json(self, rows: int, data: msgspec.Raw) -> Array | None:
+        """The array of flat floats, None for anything else."""
+        if self._code is None:
+            return None
+        try:
+            values = _FLOATS(data)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+        if len(values) != rows * self._size:
+            return None
+        return np.frombuffer(array.array(self._code, values), dtype=self._kind).reshape(rows, *self._shape)
+
+    def from_binary(self, rows: int, raw: memoryview) -> Array | None:
+        """The array of floats of the right number, None for anything else."""
+        if self._code is None or len(raw) != rows * self._size * self._kind.itemsize:
+            return None
+        return np.frombuffer(raw, dtype=self._kind).reshape(rows, *self._shape)
+
+
 @cache
-def expected(feature: Feature) -> tuple[str, list[int]]:
-    """The datatype and the shape without the batch axis that a request for `feature` has."""
-    return feature.dtype.v2, list(feature.shape or (1,))
+def _expected(feature: Feature) -> Expected:
+    return Expected(feature)
 
 
 def checked_rows(feature: Feature, name: str, shape: list[int], datatype: str, *, any_type: bool = False) -> int:
     """The number of rows of an input tensor. Raises `InvalidInput` when its shape or type is not the feature's;
     `any_type`: when its type is none of the protocol's."""
-    if shape and shape[0] > 0 and (datatype, shape[1:]) == expected(feature) and shape[0] < _MOST_ROWS:
-        return shape[0]
+    if rows := _expected(feature).rows(shape, datatype):
+        return rows
     if datatype == "BF16":
         raise InvalidInput(f"input {name!r}: BF16 is not taken by this server; this model takes {feature.dtype.v2}")
     if datatype not in _V2_NAMES:
@@ -71,17 +109,10 @@ def from_json(feature: Feature, rows: int, data: object, *, mend: bool = False) 
     if feature.dtype is DType.FLOAT16:
         raise InvalidInput(f"input {feature.name!r} is FP16, which the protocol has only as binary data")
     if isinstance(data, msgspec.Raw):
-        code = _ARRAY_CODES.get(feature.dtype)
-        if code is not None:
-            try:
-                values = _FLOATS(data)
-            except (msgspec.DecodeError, RecursionError):
-                pass  # nested, or wrong: the slow reader knows
-            else:
-                if len(values) == rows * feature.size:
-                    flat = np.frombuffer(array.array(code, values), dtype=feature.dtype.value)
-                    return flat.reshape(rows, *feature.shape)
-        data = load_leniently(bytes(data))
+        plain = _expected(feature).from_json(rows, data)
+        if plain is not None:
+            return plain
+        data = load_leniently(bytes(data))  # nested, or wrong: the slow reader knows
     if feature.shape == () and isinstance(data, list) and data and isinstance(data[0], list):
         data = [value for row in data for value in (row if isinstance(row, list) else [row])]
     return tensor(feature, data, rows, mend=mend)

@@ -74,6 +74,8 @@ class OnnxRuntime:
         except _ORT_ERRORS as error:
             raise IntegrityFailed(f"{path.name} is not a graph that ONNX Runtime can load: {error}") from error
         self._session = session
+        # `InferenceSession.run` looks at every input's name again at every call; `fit` has done so once.
+        self._run = session._sess.run
         self._outputs = [output.name for output in signature.outputs]
         inputs = [
             Value(node.name, _ELEMENT.get(node.type), tuple(node.shape), node.type) for node in session.get_inputs()
@@ -85,14 +87,14 @@ class OnnxRuntime:
     def run(self, feed: Mapping[str, Array], rows: int) -> list[Array]:
         """See `Runtime.run`."""
         try:
-            outputs = self._session.run(self._outputs, self._fit.fed(feed, rows))
+            outputs = self._run(self._outputs, self._fit.fed(feed, rows), None)
         except _ORT_ERRORS as error:
             raise RuntimeFailed(f"the model raised: {_first_line(error)}") from error
         return checked(self._outputs, outputs, rows)
 
     def close(self) -> None:
         """Release the session and its memory."""
-        del self._session
+        del self._session, self._run
 
 
 def _first_line(error: Exception) -> str:

@@ -69,7 +69,8 @@ def encode_answer(answer: Answer, wanted: list[WantedOutput], request_id: str | 
             if not output.as_binary:
                 tensor.data = whole.reshape(-1).tolist()
         else:
-            tensor = _OutputTensor(output.name, [answer.count, *whole.shape[1:]], tensors.datatype_of(whole.dtype))
+            shape, datatype = batch.described[place]
+            tensor = _OutputTensor(output.name, [answer.count, *shape], datatype)
             if output.as_binary:
                 whole = whole[answer.start : stop]
             elif tensor.datatype == "FP16":

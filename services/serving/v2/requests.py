@@ -6,6 +6,7 @@ what is wrong. Parameters that mean nothing here are let pass.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ MAX_DEPTH = 100
 
 _ABSENT = msgspec.Raw(b"")
 _NO_PARAMETERS: Mapping[str, Any] = {}
+_ONLY_BINARY = {"binary_data_size"}
 
 
 class _Tensor(msgspec.Struct, gc=False):
@@ -138,6 +140,9 @@ def _is_text(value: str) -> bool:
 
 def columns_of(served: ServedVersion, request: InferRequest, binary: memoryview, string_bytes: int) -> Columns:
     """The rows of `request` as `served` takes them. Raises `InvalidInput`."""
+    plain = _plain_columns(served, request, binary)
+    if plain is not None:
+        return plain
     features, reader = served.features, served.reader
     arrays: dict[str, Array] = {}
     flags: list[str] = []
@@ -178,6 +183,33 @@ def columns_of(served: ServedVersion, request: InferRequest, binary: memoryview,
     if flags:
         columns.flags = [joined(flags)] * rows
     return columns
+
+
+def _plain_columns(served: ServedVersion, request: InferRequest, binary: memoryview) -> Columns | None:
+    """The rows of a request that has one float tensor an input and is exactly right; None for any other."""
+    expected, inputs = served.tensors, request.inputs
+    if len(inputs) != len(expected):
+        return None
+    arrays: dict[str, Array] = {}
+    rows = 0
+    for given in inputs:
+        wanted = expected.get(given.name)
+        if wanted is None or not (its_rows := wanted.rows(given.shape, given.datatype)) or (rows and its_rows != rows):
+            return None
+        rows = its_rows
+        if given.parameters is None:
+            array = wanted.from_json(rows, given.data) if isinstance(given.data, msgspec.Raw) else None
+        else:
+            if given.data is not _ABSENT or given.parameters.keys() != _ONLY_BINARY:
+                return None
+            raw, binary = _binary_of(given, binary)
+            array = None if raw is None else wanted.from_binary(rows, raw)
+        if array is None:
+            return None
+        arrays[given.name] = array
+    if len(arrays) != len(expected) or len(binary):
+        return None
+    return served.layout.from_arrays([arrays[name] for name in expected], rows)
 
 
 def _binary_of(given: _Tensor | _RawTensor, binary: memoryview) -> tuple[memoryview | None, memoryview]:
@@ -233,13 +265,18 @@ def first_value(source: tuple[InferRequest, memoryview], name: str) -> object:
     return None
 
 
+@cache
+def _all_outputs(names: tuple[str, ...], as_binary: bool) -> list[WantedOutput]:
+    return [WantedOutput(name, as_binary) for name in names]
+
+
 def wanted_outputs(served: ServedVersion, request: InferRequest) -> list[WantedOutput]:
     """The outputs to answer with. Raises `InvalidInput`."""
     default = False
     if request.parameters:
         default = _flag(request.parameters, "binary_data_output", False)
     if not request.outputs:
-        return [WantedOutput(name, default) for name in served.output_names]
+        return _all_outputs(served.output_names, default)
     wanted: dict[str, WantedOutput] = {}
     for given in request.outputs:
         parameters = given.parameters or _NO_PARAMETERS
