@@ -84,6 +84,9 @@ class EdgeUploads:
         self._take(size)
         try:
             body = await exchange.body()
+            if len(body) > size:  # it came compressed, or without its length
+                self._take(len(body) - size)
+                size = len(body)
             upload = await asyncio.to_thread(read_upload, body, self._max_rows)
             self._authorize(exchange.authorization, "predict", upload.model_id)
             policy = self._policy_of(upload.model_id)
