@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.features import Feature
 from services.serving import tensors
 from tests.unit.serving.conftest import Plane
 
@@ -304,13 +303,13 @@ async def test_a_model_that_is_loading_is_unavailable(plane: Plane) -> None:
 
 async def test_large_tensors_are_read_beside_the_event_loop(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: set[int] = set()
-    read = tensors.from_json
+    read = tensors.Expected.from_json
 
-    def noting(feature: Feature, rows: int, raw: Any) -> Any:
+    def noting(expected: tensors.Expected, rows: int, raw: Any) -> Any:
         threads.add(threading.get_ident())
-        return read(feature, rows, raw)
+        return read(expected, rows, raw)
 
-    monkeypatch.setattr(tensors, "from_json", noting)
+    monkeypatch.setattr(tensors.Expected, "from_json", noting)
     x = {"name": "x", "shape": [30_000, 4], "datatype": "FP32", "data": [0.5, 0.0, 7.0, 0.0] * 30_000}
     status, answer = await infer(plane, {"inputs": [x]})
     assert (status, answer["outputs"][0]["shape"]) == (200, [30_000, 3])
