@@ -9,6 +9,7 @@ SHA-256 of the canonical `manifest.json`, hence of the whole record. Both are ch
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Self
@@ -21,6 +22,8 @@ from schemas.features import Signature
 MANIFEST_NAME = "manifest.json"
 MODEL_NAME = "model.onnx"
 SAVED_MODEL_NAME = "saved_model.pb"
+SAVED_MODEL_FILE = re.compile(r"saved_model\.pb|fingerprint\.pb|variables/variables\.(index|data-[0-9]{5}-of-[0-9]{5})")
+"""The files of a TensorFlow SavedModel by their names in a version."""
 BASELINE_NAME = "baseline.json"
 BASELINE_SAMPLE_NAME = "baseline.parquet"
 
@@ -108,6 +111,26 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise BadManifest(f"the manifest holds {text[:40]}, which is no number that JSON can tell again")
     return number
+
+
+def model_files(names: Iterable[str]) -> frozenset[str]:
+    """Which of a version's files are its model: `model.onnx`, or else all files of its SavedModel; empty without one.
+
+    >>> sorted(model_files(["baseline.json", "saved_model.pb", "variables/variables.index"]))
+    ['saved_model.pb', 'variables/variables.index']
+    """
+    found = set(names)
+    if MODEL_NAME in found:
+        return frozenset((MODEL_NAME,))
+    if SAVED_MODEL_NAME not in found:
+        return frozenset()
+    return frozenset(name for name in found if SAVED_MODEL_FILE.fullmatch(name))
+
+
+def has_whole_model(manifest: Manifest) -> bool:
+    """Whether the manifest has a model, and marks all of its files as such."""
+    names = model_files(file.path for file in manifest.files)
+    return bool(names) and names <= {file.path for file in manifest.files if file.is_model}
 
 
 def content_digest(files: Iterable[ManifestFile]) -> str:

@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import hostile_saved_models
 from tests.object_store import S3Server, running_s3_server
+from tests.saved_models import save_all
 from trimtab.local.broker import LocalBroker
 from trimtab.local.broker_jars import ensure_jars, jar_cache
 from trimtab.local.ports import free_ports
@@ -111,3 +113,17 @@ def s3_bucket(s3_server: S3Server) -> str:
     name = f"t{uuid.uuid4().hex[:10]}"
     s3_server.client().create_bucket(Bucket=name)
     return name
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the SavedModels of `tests.saved_models`, made once."""
+    return save_all(tmp_path_factory.mktemp("saved-models"))
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the SavedModels of `tests.hostile_saved_models`, made once."""
+    folder = tmp_path_factory.mktemp("hostile-saved-models")
+    hostile_saved_models.run("make", folder)
+    return folder

@@ -11,6 +11,8 @@ from typing import Any
 
 EVERY = "every"
 """The counterpart of `tests.serving_models.every_model`."""
+VECTOR = "vector"
+"""The counterpart of `vector_model`; it converts to ONNX."""
 FIXED = "fixed"
 """`x` [1, 4] -> `y` = `x`."""
 TROUBLE = "trouble"
@@ -67,6 +69,15 @@ def _modules() -> dict[str, Any]:
                 "sum": tf.reduce_sum(x, axis=0, keepdims=True),
             }
 
+    class Vector(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = tf.Variable(np.eye(4, 3, dtype=np.float32))
+
+        @tf.function(input_signature=[spec("x", tf.float32, None, 4)])  # type: ignore[untyped-decorator]
+        def serve(self, x: Any) -> Any:
+            return {"probabilities": tf.nn.softmax(tf.matmul(x, self.weights))}
+
     class Fixed(tf.Module):  # type: ignore[misc]
         @tf.function(input_signature=[spec("x", tf.float32, 1, 4)])  # type: ignore[untyped-decorator]
         def serve(self, x: Any) -> Any:
@@ -86,7 +97,7 @@ def _modules() -> dict[str, Any]:
             logits = tf.matmul(x, self.weights) + 0.0 * extra
             return {"probabilities": tf.nn.softmax(logits)}
 
-    return {EVERY: Every(), FIXED: Fixed(), TROUBLE: Trouble()}
+    return {EVERY: Every(), VECTOR: Vector(), FIXED: Fixed(), TROUBLE: Trouble()}
 
 
 def main(folder: Path) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from schemas.manifest import MODEL_NAME, SAVED_MODEL_NAME
 from services.kernel.errors import Misconfigured
 from trimtab import calls
 from trimtab.errors import InvalidInput, TrimtabError, Unavailable, error_of
@@ -106,6 +107,9 @@ class Surface(
         order; `feature_names` those of an array's columns. Raises `NotConvertible` (an `InvalidInput`) when the model,
         its sample or its graph do not fit, and `Misconfigured` when a converter is not installed.
 
+        A TensorFlow SavedModel's folder is converted too, where it can be; where not it is registered as it is, and the
+        tag `onnx` says why.
+
         The answer's `created` is false when this very record was here already. Only what the registry lacks is sent,
         and a broken connection gone on with. `direct` sends it straight to S3,
         where the registry keeps its artifacts there. `on_progress` is called with (bytes sent, bytes to send in all).
@@ -114,6 +118,14 @@ class Surface(
         if isinstance(path_or_model, str | Path):
             if sample is not None or labels is not None or feature_names is not None:
                 raise InvalidInput("sample, labels and feature_names belong to a fitted model, not to a path")
+            source = Path(path_or_model)
+            if (source / SAVED_MODEL_NAME).is_file() and not (source / MODEL_NAME).exists():
+                from trimtab.conversion.saved_model import convert_saved_model
+
+                return self.prepared(
+                    lambda: convert_saved_model(source, given, classes),
+                    lambda made: self.send(calls.register_model(*made, direct=direct, on_progress=on_progress)),
+                )
             about = {**given, **({} if classes is None else {"classes": list(classes)})}
             return self.send(calls.register_model(path_or_model, about, direct=direct, on_progress=on_progress))
 

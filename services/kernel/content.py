@@ -8,13 +8,13 @@ is two things at once: a pickle runs code when it is read.
 import codecs
 import io
 import pickletools
-import re
 import warnings
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
+from schemas.manifest import SAVED_MODEL_FILE
 from services.kernel.errors import TooLarge, UnsupportedMedia
 
 MAX_JSON_BYTES = 64 << 20
@@ -45,16 +45,10 @@ _WRAPPERS = {
     b"\x89HDF\r\n\x1a\n": "HDF5",
 }
 
-_SAVED_MODEL_FILES = {
-    "saved_model.pb": re.compile(rb"\x08\x01\x12"),  # schema version 1, then a MetaGraphDef
-    "fingerprint.pb": re.compile(rb"\x08"),
-    "variables/variables.index": re.compile(rb""),
-}
-"""The files of a TensorFlow SavedModel by their names in a version, and how they begin."""
-_SHARD = re.compile(r"variables/variables\.data-\d{5}-of-\d{5}")
-"""Numbers as they lie: any bytes. Nothing loads them but TensorFlow, by the index; the registry's inspection counts
-them."""
-_TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
+_SAVED_MODEL_HEADS = {"saved_model.pb": b"\x08\x01\x12", "fingerprint.pb": b"\x08"}
+"""How they begin: schema version 1, then a MetaGraphDef; a checksum."""
+_TABLE_END = bytes.fromhex("57fb808b247547db")
+"""How the index of a SavedModel's variables ends."""
 
 _CODE_OPCODES = {"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE", "BUILD"}
 
@@ -87,7 +81,9 @@ def check_content(path: Path, name: str | None = None) -> None:
 
 
 def _check(file: BinaryIO, name: str, size: int) -> None:
-    if _SHARD.fullmatch(name):
+    if SAVED_MODEL_FILE.fullmatch(name):
+        if not _is_of_saved_model(name, file, size):
+            raise UnsupportedMedia(f"{name} does not hold what its name says")
         return
     suffix = Path(name).suffix.lower()
     is_text = suffix in (".txt", ".md")
@@ -107,11 +103,7 @@ def _check(file: BinaryIO, name: str, size: int) -> None:
         wrapper = "zip"
     if wrapper and not (suffix == ".keras" and wrapper == "zip"):
         raise UnsupportedMedia(f"{name} is a {wrapper} file, which may hide anything: send the plain files")
-    if name in _SAVED_MODEL_FILES:
-        fits = _SAVED_MODEL_FILES[name].match(head) is not None
-        if name.endswith(".index"):
-            fits = tail.endswith(_TABLE_MAGIC)
-    elif suffix == ".onnx":
+    if suffix == ".onnx":
         fits = head[:1] == b"\x08"  # ModelProto.ir_version comes first
     elif suffix == ".parquet":
         footer_bytes = int.from_bytes(tail[-8:-4], "little")
@@ -131,6 +123,18 @@ def _check(file: BinaryIO, name: str, size: int) -> None:
         )
     if not fits:
         raise UnsupportedMedia(f"{name} does not hold what its name says")
+
+
+def _is_of_saved_model(name: str, file: BinaryIO, size: int) -> bool:
+    """Whether a file of a SavedModel looks like one. The numbers of its variables may be any bytes: nothing but
+    TensorFlow reads them, by the index, and the registry's inspection counts them."""
+    if name in _SAVED_MODEL_HEADS:
+        head = _SAVED_MODEL_HEADS[name]
+        return file.read(len(head)) == head
+    if name.endswith(".index"):
+        file.seek(max(size - len(_TABLE_END), 0))
+        return file.read() == _TABLE_END
+    return True
 
 
 def _ends_as_zip(tail: bytes) -> bool:

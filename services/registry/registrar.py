@@ -18,7 +18,7 @@ from prometheus_client import Counter
 
 from schemas.envelope import Envelope
 from schemas.events import Alert, JobSucceeded
-from schemas.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
+from schemas.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, has_whole_model
 from services.kernel.artifacts import load_version, read_manifest
 from services.kernel.content import check_content
 from services.kernel.db import Database, DatabaseUnavailable
@@ -119,8 +119,8 @@ class Registrar:
             raise IntegrityFailed(f"{message.artifact} is of model {manifest.model_id}, not {message.model_id}")
         if manifest.content_digest != message.content_digest:
             raise IntegrityFailed(f"{message.artifact} does not have the content digest that the job reported")
-        if MODEL_NAME not in {file.path for file in manifest.files if file.is_model}:
-            raise InvalidInput(f"{message.artifact} has no {MODEL_NAME} among its model files")
+        if not has_whole_model(manifest):
+            raise InvalidInput(f"{message.artifact} has no {MODEL_NAME}, and no SavedModel, among its model files")
         for file in manifest.files:
             check_content(directory / file.path, file.path)
         return directory, manifest

@@ -89,13 +89,15 @@ class Judge:
 
 def champion_labels(directory: Path, manifest: Manifest, features: pa.Table) -> NDArray[np.str_]:
     """The class names that the champion in the verified `directory` predicts. Raises `InvalidInput` when it has no
-    class probabilities or takes a feature that the rows lack."""
+    graph or no class probabilities, or takes a feature that the rows lack."""
     signature = manifest.signature
     lacking = [feature.name for feature in signature.inputs if feature.name not in features.column_names]
     if lacking or not signature.is_tabular:
         raise InvalidInput(
             f"holdout.championArtifact: the champion's inputs {', '.join(lacking)} are not in holdout.path"
         )
+    if not (directory / MODEL_NAME).exists():
+        raise InvalidInput(f"holdout.championArtifact: the champion has no {MODEL_NAME}: a SavedModel is not compared")
     loaded = graph.session((directory / MODEL_NAME).read_bytes(), threads=os.cpu_count() or 1)
     return _predicted(loaded, features, signature)[0]
 

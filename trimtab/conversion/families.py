@@ -45,7 +45,7 @@ def _advice(packages: set[str]) -> str:
     if "onnx" in packages:
         return "save it with onnx.save_model and register the file"
     if "tensorflow" in packages:
-        return "convert it with tf2onnx, or give the Keras model, and register the file"
+        return "save it with tf.saved_model.save(model, folder) and register the folder, or give the Keras model"
     return (
         "models of scikit-learn, XGBoost, LightGBM and Keras are; of others give the path of an ONNX file that takes "
         "one input a feature"

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from schemas.base import StrictDocument
 from schemas.events import Scope
-from schemas.manifest import MODEL_NAME, Manifest
+from schemas.manifest import Manifest, model_files
 from services.kernel.auth import Principal
 from services.kernel.errors import InvalidInput, TooLarge
 from services.kernel.http.api import Writer
@@ -33,7 +33,7 @@ from services.registry.arrivals.submission import Submission, checked_manifest, 
 from services.registry.arrivals.upload import receive
 from services.registry.keeping.garbage import any_condemned
 from services.registry.untrusted.inspection import GraphInterface
-from services.registry.untrusted.inspections import find_interface
+from services.registry.untrusted.inspections import find_interface, model_key
 from services.registry.versions import record_digest
 
 PATH = "/mlops/models"
@@ -123,17 +123,18 @@ async def _by_digest(request: Request, parts: Parts, principal: Principal) -> tu
     sizes = _checked_sizes(asked.files, parts.settings.registry_max_upload_bytes)
     is_own = asked.metadata.created_at is None
     files = named(Received(file.path, Path(file.path), file.size, file.sha256) for file in asked.files)
-    model = next(file for file in files if file.name == MODEL_NAME)
+    model = model_files(file.name for file in files)
+    key = model_key((file.name, file.sha256) for file in files)
 
     def look_up(connection: sa.Connection) -> tuple[set[str], GraphInterface | None, bool]:
         return (
             within_reach(connection, principal, list(sizes)),
-            find_interface(connection, model.sha256),
+            find_interface(connection, key),
             any_condemned(connection, sizes),
         )
 
     mine, known, is_condemned = await parts.db.read(look_up)
-    if known is not None and files == [model] and is_own and not is_condemned:
+    if known is not None and len(files) == len(model) and is_own and not is_condemned:
 
         def checked() -> Manifest:
             parts.blobs.demand(principal, asked.files, mine)  # first: what is said of a graph, only those hear who may
@@ -143,7 +144,7 @@ async def _by_digest(request: Request, parts: Parts, principal: Principal) -> tu
     await asyncio.to_thread(parts.blobs.demand, principal, asked.files, mine)
     async with staging(parts) as (folder, share):
         files = [replace(file, path=folder / file.path) for file in files]
-        wanted = [file for file in files if known is None or file.name != MODEL_NAME]
+        wanted = [file for file in files if known is None or file.name not in model]
         share.take(await asyncio.to_thread(copied_bytes, parts.store, wanted, folder))
         await asyncio.to_thread(bring, parts.store, wanted)
         manifest = await checked_manifest(files, asked.metadata, parts.inspector, known)

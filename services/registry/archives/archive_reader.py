@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from schemas.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, ManifestFile
+from schemas.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, ManifestFile, has_whole_model
 from services.kernel.artifacts import MAX_FILES, MAX_MANIFEST_BYTES, read_manifest
 from services.kernel.errors import IntegrityFailed, InvalidInput, TooLarge
 from services.kernel.signatures import MAX_BUNDLE_BYTES
@@ -129,8 +129,8 @@ class ArchiveReader:
         manifest = read_manifest(data)
         if manifest.model_id != self._record.model_id:
             raise IntegrityFailed(f"the manifest is of model {manifest.model_id}, not {self._record.model_id}")
-        if MODEL_NAME not in {file.path for file in manifest.files if file.is_model}:
-            raise InvalidInput(f"the archive has no {MODEL_NAME} among its model files")
+        if not has_whole_model(manifest):
+            raise InvalidInput(f"the archive has no {MODEL_NAME}, and no SavedModel, among its model files")
         total_bytes = sum(file.size for file in manifest.files)
         if total_bytes > self._max_bytes:
             raise TooLarge(f"the version has {total_bytes} bytes: see TRIMTAB_REGISTRY_MAX_UPLOAD_BYTES")

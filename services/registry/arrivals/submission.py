@@ -9,7 +9,16 @@ from pydantic import Field, FiniteFloat, ValidationError, field_validator, model
 
 from schemas.base import JsonValue, Name, StrictDocument, UtcTime, Version
 from schemas.features import Signature
-from schemas.manifest import MODEL_NAME, Lineage, Manifest, ManifestFile, content_digest
+from schemas.manifest import (
+    MODEL_NAME,
+    SAVED_MODEL_FILE,
+    SAVED_MODEL_NAME,
+    Lineage,
+    Manifest,
+    ManifestFile,
+    content_digest,
+    model_files,
+)
 from services.kernel.content import check_content
 from services.kernel.errors import InvalidInput
 from services.registry.arrivals.incoming import Received
@@ -26,13 +35,14 @@ class Submission(StrictDocument):
     """The `metadata` of `POST /mlops/models`. `model_id` defaults to `model_type`.
 
     Without `version` one is allotted; without `signature` it is read from the graph, its classes called `classes`.
+    Without `framework` it is `onnx`, or `tensorflow` for a SavedModel.
     """
 
     model_id: Name
     version: Version | None = None
     model_name: Words = Field(default="", max_length=200)
     model_type: Words = Field(default="", max_length=128)
-    framework: Words = Field(default="onnx", max_length=64)
+    framework: Words = Field(default="", max_length=64)
     metrics: dict[LabelName, FiniteFloat] = Field(default={}, max_length=MAX_METRICS)
     hyperparameters: dict[str, JsonValue] = {}
     description: Text = ""
@@ -78,7 +88,10 @@ def named(files: Iterable[Received]) -> list[Received]:
         found[graphs[0]] = replace(found[graphs[0]], name=MODEL_NAME, sent_name=found[graphs[0]].name)
     if any(file.name.startswith(f"{MODEL_NAME}/") for file in found):
         raise InvalidInput(f"{MODEL_NAME} is the version's model, not a folder")
-    if MODEL_NAME not in (file.name for file in found):
+    names = {file.name for file in found}
+    if MODEL_NAME in names and any(SAVED_MODEL_FILE.fullmatch(name) for name in names):
+        raise InvalidInput(f"a version has one model: send {MODEL_NAME} or a SavedModel, not both")
+    if not model_files(names):
         raise InvalidInput(f"the version's model is missing: send one ONNX file, or name it {MODEL_NAME}")
     return found
 
@@ -88,11 +101,12 @@ async def checked_manifest(
 ) -> Manifest:
     """The manifest of `files`, once each is what its name says and every graph and Keras archive may be kept.
 
-    With `known`, the interface of a `model.onnx` that has passed before, that file itself need not be at hand. Raises
+    With `known`, the interface of a model that has passed before, its files themselves need not be at hand. Raises
     `InvalidInput` (a file must not be kept, or the signature does not fit the graph), `UnsupportedMedia`, `TooLarge`.
     """
+    model = model_files(file.name for file in files)
     for file in files:
-        if known is None or file.name != MODEL_NAME:
+        if known is None or file.name not in model:
             if not file.size and file.name == MODEL_NAME:
                 raise InvalidInput(f"{file.sent_as} is empty: send an ONNX file")
             await asyncio.to_thread(check_content, file.path, file.sent_as)
@@ -101,21 +115,22 @@ async def checked_manifest(
 
 
 def manifest_of(files: Sequence[Received], submission: Submission, interface: GraphInterface) -> Manifest:
-    """The manifest of `files`, whose `model.onnx` has this interface. Raises `InvalidInput`: the signature differs."""
+    """The manifest of `files`, whose model has this interface. Raises `InvalidInput`: the signature differs."""
     signature = submission.signature
     if signature is None:
         signature = infer_signature(interface, submission.classes)
     else:
         check_signature(signature, interface)
+    model = model_files(file.name for file in files)
     kept = tuple(
-        ManifestFile(path=file.name, size=file.size, sha256=file.sha256, is_model=file.name == MODEL_NAME)
+        ManifestFile(path=file.name, size=file.size, sha256=file.sha256, is_model=file.name in model)
         for file in sorted(files, key=lambda file: file.name)
     )
     return Manifest(
         model_id=submission.model_id,
         model_type=submission.model_type,
         model_name=submission.model_name,
-        framework=submission.framework,
+        framework=submission.framework or ("tensorflow" if SAVED_MODEL_NAME in model else "onnx"),
         files=kept,
         content_digest=content_digest(kept),
         signature=signature,

@@ -1,10 +1,10 @@
 """Decide whether a version's files may be served, and what they take and return. Nothing is trusted, nothing
 unpickled.
 
-A graph is opened in a child process with capped memory and time (`services.registry.untrusted.graph`), and so is a
-Keras archive that is kept beside it (`services.registry.untrusted.keras_archive`); this process only reads that child's
-JSON. Which child looks into a file follows from its name alone, never from what the file says about itself. Blocking:
-call it in a thread.
+A graph is opened in a child process with capped memory and time (`services.registry.untrusted.graph`), and so are a
+TensorFlow SavedModel (`saved_model`) and a Keras archive that is kept beside a graph (`keras_archive`); this process
+only reads that child's JSON. Which child looks into a file follows from its name alone, never from what the file says
+about itself. Blocking: call it in a thread.
 """
 
 import math
@@ -15,7 +15,7 @@ from typing import Any
 
 from schemas.features import DType, Feature, Output, OutputRole, Signature
 from services.kernel.errors import InvalidInput
-from services.registry.untrusted import graph, keras_archive
+from services.registry.untrusted import graph, keras_archive, saved_model
 from services.registry.untrusted.children import Child
 
 
@@ -60,6 +60,16 @@ def inspect_keras(path: Path, limits: Limits) -> None:
     """
     memory_bytes = _memory_bytes(path, limits)
     Child(keras_archive).ask(path, memory_bytes, limits.seconds)
+
+
+def inspect_saved_model(path: Path, limits: Limits) -> GraphInterface:
+    """The interface of the SavedModel whose `saved_model.pb` lies at `path`, its variables beside it.
+
+    Raises `InvalidInput` with the reason when it must not be served, `TooLarge` when it went over a limit.
+    """
+    size = sum(file.stat().st_size for file in (path, *(path.parent / "variables").glob("*")))
+    memory_bytes = limits.memory_bytes + 3 * size
+    return interface_of(Child(saved_model).ask(path, memory_bytes, limits.seconds))
 
 
 def interface_of(document: dict[str, Any]) -> GraphInterface:

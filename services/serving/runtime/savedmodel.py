@@ -161,10 +161,5 @@ class SavedModelRuntime:
         self.provider = "TensorFlow GPU" if about["devices"] else "TensorFlow CPU"
 
 
-_DTYPES = {
-    **{dtype.value: dtype for dtype in DType},
-    "half": DType.FLOAT16,
-    "float": DType.FLOAT32,
-    "double": DType.FLOAT64,
-}
-"""TensorFlow's names of element types."""
+_DTYPES = {dtype.value: dtype for dtype in DType}
+"""TensorFlow's names of element types are NumPy's."""

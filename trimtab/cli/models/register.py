@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @app.command("register")
 def register(
-    path: Annotated[Path, typer.Argument(help="An ONNX file, or a folder with a manifest.", metavar="PATH")],
+    path: Annotated[
+        Path, typer.Argument(help="An ONNX file, a version's folder, or a TensorFlow SavedModel's.", metavar="PATH")
+    ],
     model_id: Annotated[str, typer.Option("--model-id", help="The model it is a version of.")],
     version: Annotated[str | None, typer.Option(help="Its version; none: the next one.")] = None,
     direct: Annotated[

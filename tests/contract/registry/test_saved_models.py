@@ -1,0 +1,87 @@
+"""TensorFlow SavedModels through the routes: registered whole, refused by name, never opened twice."""
+
+import asyncio
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from services.registry.untrusted import inspections
+from tests.contract.registry.conftest import Registry
+from tests.serving_models import EVERY
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+async def register(registry: Registry, files: dict[str, bytes], **metadata: Any) -> httpx.Response:
+    return await registry.client.post(
+        "/mlops/models",
+        data={"metadata": json.dumps({"model_id": "tf", "changes": "a test's", **metadata})},
+        files=[("file", (name, data)) for name, data in files.items()],
+        timeout=120,
+    )
+
+
+async def test_a_savedmodel_is_registered_whole(
+    registry: Registry, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = await asyncio.to_thread(files_of, saved / "every")
+    signature = EVERY.model_dump(mode="json")
+    answer = await register(registry, {**files, "readme.md": b"about it"}, signature=signature)
+    assert answer.status_code == 201, answer.text
+    version = answer.json()
+    assert version["framework"] == "tensorflow"
+    manifest = (await registry.client.get(f"/mlops/models/tf/{version['version']}/manifest")).json()
+    assert {file["path"]: file["is_model"] for file in manifest["files"]} == {
+        **dict.fromkeys(files, True),
+        "readme.md": False,
+    }
+
+    def never(*_: Any) -> None:
+        raise AssertionError("it was opened twice")
+
+    monkeypatch.setattr(inspections, "inspect_saved_model", never)
+    named = [{"path": name, "size": len(d), "sha256": hashlib.sha256(d).hexdigest()} for name, d in files.items()]
+    metadata = {"model_id": "tf", "changes": "by digest", "framework": "keras", "signature": signature}
+    document = {"metadata": metadata, "files": named}
+    again = await registry.client.post("/mlops/models", json=document)
+    assert again.status_code == 201, again.text
+    assert again.json()["framework"] == "keras"
+
+
+async def test_what_no_version_may_hold(registry: Registry, saved: Path) -> None:
+    files = await asyncio.to_thread(files_of, saved / "vector")
+    both = await register(registry, {**files, "model.onnx": b"\x08\x01"})
+    assert (both.status_code, both.json()["detail"]) == (
+        422,
+        "a version has one model: send model.onnx or a SavedModel, not both",
+    )
+    without = await register(registry, {name: data for name, data in files.items() if name != "saved_model.pb"})
+    assert without.status_code == 422
+    assert "model is missing" in without.json()["detail"]
+    odd = await register(registry, {**files, "assets/words.vocab": b"a"})
+    assert odd.status_code == 415
+    alone = await register(registry, {"saved_model.pb": files["saved_model.pb"]})
+    assert alone.status_code == 422
+    assert "variables are missing" in alone.json()["detail"]
+
+
+async def test_a_signature_is_held_against_the_savedmodel(registry: Registry, saved: Path) -> None:
+    files = await asyncio.to_thread(files_of, saved / "vector")
+    signature = {
+        "inputs": [{"name": "x", "dtype": "int64", "shape": [4]}],
+        "outputs": [{"name": "probabilities", "dtype": "float32", "shape": [3]}],
+    }
+    answer = await register(registry, files, signature=signature)
+    assert answer.status_code == 422
+    assert "float32 in the graph, not int64" in answer.json()["detail"]
+    good = await register(registry, files, classes=["normal", "dos", "probe"])
+    assert good.status_code == 201
+    assert good.json()["signature"]["classes"] == ["normal", "dos", "probe"]
