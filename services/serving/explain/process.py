@@ -134,7 +134,7 @@ def _environment() -> dict[str, str]:
     """What the child needs to start, and no secret.
 
     One thread: it is one of many programs here. Without numba's compiler, which needs 2.3 s and 90 MiB to speed up
-    loops that take 2 % of an explanation.
+    loops that take 3 % of an explanation.
     """
     needed = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
     said = {

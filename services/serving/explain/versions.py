@@ -76,7 +76,7 @@ class VersionBook:
 
     async def _read(self, path: str) -> bytes:
         answer = await self._fetch("registry", path)
-        if answer is None or answer.status_code >= 500:
+        if answer is None or answer.status_code not in (200, 404, 422):
             raise Unavailable("the registry does not answer: it may be starting or down; try again")
         if answer.status_code != 200:
             raise NotFound(_detail(answer))
