@@ -46,6 +46,7 @@ _EXPLANATION = {
         },
         "additivity_error": {"type": "number", "description": "|base_value + sum of contributions - output|"},
         "fidelity": {"type": ["number", "null"], "description": "lime: the local model's weighted R squared"},
+        "quantized": {"type": ["string", "null"], "description": "the kind of smaller graph that is explained"},
         "method": {"type": "string"},
         "algorithm": {"type": "string", "enum": ["exact", "permutation", "ridge"]},
         "samples": {"type": "integer"},

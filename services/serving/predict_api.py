@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from services.kernel.errors import InvalidInput, NotBuilt, TooLarge, TrimtabError
+from services.kernel.errors import Conflict, InvalidInput, NotBuilt, TooLarge, TrimtabError
 from services.serving.ask_options import PLAIN, AskOptions, PriorityName, checked_timeout, named_priority
 from services.serving.asking import Asking
 from services.serving.catalog import Chosen
@@ -141,6 +141,8 @@ class PredictApi:
         try:
             if self._explain is None:
                 raise NotBuilt("this server explains nothing")
+            if answer.fallback_by == "constant":
+                raise Conflict("a constant answered, which no feature has a part in")
             told["explanation"] = await self._explain(answer.served.ref, row, options)
         except TrimtabError as error:
             told |= {"explanation": None, "explanation_error": {"code": error.code, "detail": error.detail}}

@@ -38,6 +38,7 @@ class Explanation(msgspec.Struct, rename={"target": "class"}):
 
     `kind` says what the output is: the `probability` of `class`, an `indicator` of it (1 where it is predicted), or a
     `value`. `algorithm`, `samples`, `seed`, `background_rows` say how it was found; `fidelity` is LIME's weighted R².
+    `quantized`: the kind of the smaller graph that is deployed in place of the version's own, and explained.
     `elapsed_ms` is of the whole request, its queue included.
     """
 
@@ -52,6 +53,7 @@ class Explanation(msgspec.Struct, rename={"target": "class"}):
     contributions: list[Contribution]
     additivity_error: float
     fidelity: float | None
+    quantized: str | None
     method: str
     algorithm: str
     samples: int
@@ -161,6 +163,7 @@ def _told(ref: VersionRef, found: Explanations, options: ExplainOptions, elapsed
             row.contributions,
             row.additivity_error,
             row.fidelity,
+            ref.graph.kind if ref.graph is not None else None,
             options.method,
             row.algorithm,
             row.samples,

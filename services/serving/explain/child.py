@@ -34,7 +34,7 @@ class Work:
 
     def __init__(self, versions: int) -> None:
         self._versions = versions
-        self._open: OrderedDict[str, Subject] = OrderedDict()
+        self._open: OrderedDict[Version, Subject] = OrderedDict()
         methods: tuple[Method, ...] = (Shapley(), Lime())
         self._methods = {method.name: method for method in methods}
 
@@ -49,10 +49,10 @@ class Work:
         return attribute_sample(subject, method, job)
 
     def _subject(self, version: Version, max_features: int) -> Subject:
-        subject = self._open.pop(version.manifest_digest, None)
+        subject = self._open.pop(version, None)
         if subject is None:
             while len(self._open) >= self._versions:
                 self._open.popitem(last=False)[1].close()
             subject = Subject(version, max_features)
-        self._open[version.manifest_digest] = subject
+        self._open[version] = subject
         return subject

@@ -7,11 +7,12 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.kernel.artifacts import load_version
+from services.kernel.artifacts import load_blob, load_version
 from services.kernel.errors import Overloaded, TrimtabError, Unavailable
 from services.kernel.storage import ArtifactStore
 from services.serving.explain.process import ExplainerProcess
@@ -50,7 +51,7 @@ class Explainer:
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._nursery = Nursery("explainer")
-        self._located: OrderedDict[str, Version] = OrderedDict()
+        self._located: OrderedDict[tuple[str, str | None], Version] = OrderedDict()
         self._idle: asyncio.TimerHandle | None = None
         WAITING.set_function(lambda: self._waiting)
         MEMORY.set_function(lambda: self._process.memory_bytes)
@@ -124,23 +125,31 @@ class Explainer:
             EXPLANATIONS.labels(method, outcome).inc()
 
     async def attribute(self, ref: VersionRef, job: ImportanceJob) -> Attributed:
-        """A piece of a version's global importance; `job.version` is filled in here. Raises as `explain` does, but for
-        `Overloaded`."""
-        job.version = await self.locate(ref)
+        """A piece of a version's global importance, by its own graph; `job.version` is filled in here.
+
+        Raises as `explain` does, but for `Overloaded`.
+        """
+        job.version = await self.locate(replace(ref, graph=None))
         reply = await self._ask(job)
         assert isinstance(reply, Attributed)
         return reply
 
     async def locate(self, ref: VersionRef) -> Version:
         """Where the version's verified files lie; fetched where they are not here yet. The child checks them again."""
-        known = self._located.get(ref.manifest_digest)
+        known = self._located.get(_key(ref))
         if known is not None:
-            self._located.move_to_end(ref.manifest_digest)
+            self._located.move_to_end(_key(ref))
             return known
         directory = await asyncio.to_thread(
             load_version, self._store, ref.artifact, self.settings.cache_dir, ref.manifest_digest
         )
-        located = self._located[ref.manifest_digest] = Version(str(directory.absolute()), ref.manifest_digest)
+        located = Version(str(directory.absolute()), ref.manifest_digest)
+        if ref.graph is not None:
+            smaller = await asyncio.to_thread(
+                load_blob, self._store, ref.graph.sha256, ref.graph.size, self.settings.cache_dir
+            )
+            located = Version(located.directory, located.manifest_digest, str(smaller.absolute()), ref.graph.sha256)
+        self._located[_key(ref)] = located
         if len(self._located) > _LOCATED:
             self._located.popitem(last=False)
         return located
@@ -161,7 +170,7 @@ class Explainer:
         reply = await answer
         if isinstance(reply, Refused):
             if reply.code == "integrity-failed":  # the cached files were damaged: they are fetched again
-                self._located.pop(job.version.manifest_digest, None)
+                self._located = OrderedDict((k, v) for k, v in self._located.items() if v != job.version)
             raise error_of(reply.code, reply.detail)
         return reply
 
@@ -191,3 +200,7 @@ class Explainer:
     async def _rest(self) -> None:
         async with self._turn:
             await self._process.end()
+
+
+def _key(ref: VersionRef) -> tuple[str, str | None]:
+    return ref.manifest_digest, ref.graph.sha256 if ref.graph is not None else None

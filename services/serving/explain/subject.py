@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from schemas.baseline_sample import read_baseline_sample
 from schemas.features import DType, Feature, Signature
 from schemas.manifest import BASELINE_SAMPLE_NAME, MANIFEST_NAME
-from services.kernel.artifacts import read_manifest, verify_directory
+from services.kernel.artifacts import file_sha256, read_manifest, verify_directory
 from services.kernel.errors import IntegrityFailed, InvalidInput, NotBuilt
 from services.serving.columns import numpy_dtype
 from services.serving.explain.method import Floats, Game, Indices
@@ -83,7 +83,12 @@ class Subject:
         table = read_baseline_sample((directory / BASELINE_SAMPLE_NAME).read_bytes())
         self.sample = sample_of(table, self.signature)
         self.outputs = OutputReader(self.signature)
-        self._runtime: Runtime = OnnxRuntime(directory / graphs[0], self.signature)
+        graph = directory / graphs[0]
+        if version.graph is not None:
+            graph = Path(version.graph)
+            if file_sha256(graph) != version.graph_sha256:
+                raise IntegrityFailed(f"{graph.name} does not have the digest {version.graph_sha256}")
+        self._runtime: Runtime = OnnxRuntime(graph, self.signature)
 
     @property
     def sample_rows(self) -> int:
@@ -119,9 +124,9 @@ class Subject:
     def values_of(self, row: Sequence[Any]) -> list[Any]:
         """The values of a row on the wire (a list a tensor), an entry an element. Raises `InvalidInput`."""
         values: list[Any] = []
-        for feature, value in zip(self.signature.inputs, row, strict=True):
+        for feature, value in zip(self.signature.inputs, row, strict=False):
             values += [value] if feature.shape == () else list(value)
-        if len(values) != len(self.elements):
+        if len(row) != len(self.signature.inputs) or len(values) != len(self.elements):
             raise InvalidInput("the row does not fit the model's signature")
         return values
 

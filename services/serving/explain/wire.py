@@ -19,10 +19,15 @@ Number = float | int
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A version whose verified files lie in `directory`; the child checks them against `manifest_digest` again."""
+    """A version whose verified files lie in `directory`; the child checks them against `manifest_digest` again.
+
+    `graph`: the file of a smaller graph that answers in place of its own, and `graph_sha256` its digest.
+    """
 
     directory: str
     manifest_digest: str
+    graph: str | None = None
+    graph_sha256: str | None = None
 
 
 class ExplainJob(msgspec.Struct, tag="explain"):

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from schemas.events import DeploymentWanted, Route
+from schemas.serving_options import Constant
 from services.kernel.errors import Forbidden
 from services.kernel.storage import open_store
 from services.serving.asking import Asking
@@ -67,8 +68,8 @@ class Site:
             nothing_else,
         )
 
-    def deploy(self, ref: VersionRef) -> ServedVersion:
-        """Serve a version as the pool would."""
+    def deploy(self, ref: VersionRef, constant: Constant | None = None) -> ServedVersion:
+        """Serve a version as the pool would; with `constant` its graph is gone, and that answers in its place."""
         loaded = load(ref, open_store(self.settings), self.settings.cache_dir, RuntimeOptions(), warmup=False)
         log = self.logs[ref.model_id] = ModelLog(self.settings.log_dir, ref.model_id, "replica-1", self.budget)
         served = ServedVersion(ref.model_id, ref.version, loaded.signature, loaded.runtime, log, self.executor)
@@ -76,7 +77,11 @@ class Site:
         route = Route(
             name="main", version=ref.version, weight=100, artifact=ref.artifact, manifest_digest=ref.manifest_digest
         )
-        wanted = DeploymentWanted(model_id=ref.model_id, revision=1, routes=(route,), since=datetime.now(UTC))
+        wanted = DeploymentWanted(
+            model_id=ref.model_id, revision=1, routes=(route,), fallback_constant=constant, since=datetime.now(UTC)
+        )
+        if constant is not None:
+            loaded.runtime.close()
         self.wanted[ref.model_id] = wanted
         self.catalog.models[ref.model_id] = Deployed(RoutePlan(wanted), {ref.version: served})
         return served
@@ -107,7 +112,7 @@ async def test_one_row_is_explained(site: Site) -> None:
     assert set(answer) == {
         *("model_id", "version", "prediction", "probabilities", "kind", "class", "base_value", "output"),
         *("contributions", "additivity_error", "fidelity", "method", "algorithm", "samples", "seed"),
-        *("background_rows", "elapsed_ms"),
+        *("background_rows", "elapsed_ms", "quantized"),
     }
     total = answer["base_value"] + sum(one["contribution"] for one in answer["contributions"])
     assert total == pytest.approx(answer["output"], abs=1e-6)
@@ -157,6 +162,14 @@ async def test_an_explanation_that_fails_takes_nothing_from_the_prediction(
     assert answer["explanation_error"]["code"] == "no-baseline-sample"
     status, answer = await ask(site, {"modelId": "labels", "input": {"a": 1, "b": 2}})
     assert (status, answer["code"]) == (409, "no-baseline-sample")
+
+
+async def test_a_constant_has_no_explanation(site: Site, settings: ServingSettings) -> None:
+    site.deploy(publish(settings, "labels"), Constant(prediction="low"))
+    request = {"modelId": "labels", "input": {"a": 1, "b": 2}, "explain": True}
+    status, answer = await ask(site, request, "/mlops/predict")
+    assert (status, answer["prediction"], answer["explanation"]) == (200, "low", None)
+    assert "constant" in answer["explanation_error"]["detail"]
 
 
 async def test_what_is_explained_is_not_logged_as_a_prediction(site: Site) -> None:

@@ -5,18 +5,21 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from services.kernel.errors import Overloaded
+from services.kernel.artifacts import blob_key, file_sha256
+from services.kernel.errors import IntegrityFailed, Overloaded
 from services.kernel.storage import open_store
 from services.serving.explain.explainer import Explainer
 from services.serving.explain.refusals import ExplainerDied, ExplanationTimedOut, NoBaselineSample, OutOfMemory
 from services.serving.explain.wire import Explanations
-from services.serving.model import VersionRef
+from services.serving.model import SmallerGraph, VersionRef
 from services.serving.settings import ServingSettings
 from tests.explain_versions import publish
+from tests.serving_models import vector_model
 from tests.waiting import until
 
 ROW = [1.0, 2.0]
@@ -38,6 +41,10 @@ async def warmed(explainer: Explainer, ref: VersionRef) -> int:
 
 def environment_of(pid: int) -> bytes:
     return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size
 
 
 def lives(pid: int) -> bool:
@@ -170,6 +177,25 @@ async def test_a_refusal_leaves_the_child_as_it_is(explainer: Explainer, setting
         await explainer.explain(publish(settings, "number", "1.0.0", sample=False), [ROW])
     assert isinstance(await explainer.explain(publish(settings, "number", "1.0.1"), [ROW]), Explanations)
     assert explainer.process.starts == 1
+
+
+async def test_the_smaller_graph_that_is_deployed_is_the_one_that_is_explained(
+    explainer: Explainer, settings: ServingSettings, tmp_path: Path
+) -> None:
+    ref = publish(settings, "vector")
+    graph = vector_model(tmp_path / "smaller.onnx", scale=0.5)
+    sha256 = file_sha256(graph)
+    open_store(settings).put_file(blob_key(sha256), graph)
+    smaller = replace(ref, graph=SmallerGraph("int8", sha256, size_of(graph)))
+    row = [[1.0, 2.0, 3.0, 4.0]]
+    own, other = [(await explainer.explain(one, [row])).rows[0] for one in (ref, smaller)]
+    assert own.output > other.output
+    assert other.additivity_error < 1e-6
+    (settings.cache_dir / "blobs" / sha256).write_bytes(b"damaged")
+    await explainer.process.end()
+    with pytest.raises(IntegrityFailed):
+        await explainer.explain(smaller, [row])
+    assert (await explainer.explain(smaller, [row])).rows[0] == other  # fetched again
 
 
 async def test_a_damaged_cache_is_fetched_again(explainer: Explainer, settings: ServingSettings) -> None:
