@@ -101,7 +101,9 @@ async def deployed(
         manifest_digest=found["manifest_digest"],
     )
     await cluster.want(MODEL, route)
-    return cluster.start(TRIMTAB_REGISTRY_URL=registry.url, **environment)
+    return cluster.start(
+        TRIMTAB_REGISTRY_URL=registry.url, TRIMTAB_SERVING_EXPLAIN_TIMEOUT_SECONDS="100", **environment
+    )
 
 
 def child_of(replica: Replica) -> psutil.Process | None:
@@ -184,6 +186,7 @@ async def test_the_examples_model_is_explained(
     print(json.dumps(took))  # noqa: T201 - what `pytest -s` is asked for
 
 
+@pytest.mark.timeout(240)
 async def test_the_child_dies_with_the_server(
     cluster: Cluster, registry: RegistryProcess, client: httpx.AsyncClient, threats: tuple[Path, list[dict[str, Any]]]
 ) -> None:
@@ -197,6 +200,7 @@ async def test_the_child_dies_with_the_server(
     await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 10, "the child is gone")
 
 
+@pytest.mark.timeout(240)
 async def test_a_stopping_server_leaves_no_child_and_predictions_go_on_without_one(
     cluster: Cluster, registry: RegistryProcess, client: httpx.AsyncClient, threats: tuple[Path, list[dict[str, Any]]]
 ) -> None:
@@ -224,6 +228,7 @@ async def test_a_stopping_server_leaves_no_child_and_predictions_go_on_without_o
     assert not second.is_running()
 
 
+@pytest.mark.timeout(240)
 async def test_versions_that_are_not_deployed_and_routes_that_are_none(
     cluster: Cluster, registry: RegistryProcess, client: httpx.AsyncClient, threats: tuple[Path, list[dict[str, Any]]]
 ) -> None:

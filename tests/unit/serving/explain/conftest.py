@@ -12,8 +12,10 @@ from services.serving.settings import ServingSettings
 
 @pytest.fixture
 def settings(tmp_path: Path) -> ServingSettings:
-    """A data folder of the test's own."""
-    return ServingSettings(data_dir=tmp_path / "data", serving_explain_importance_rows=40)
+    """A data folder of the test's own, and time enough for a child to start on a busy machine."""
+    return ServingSettings(
+        data_dir=tmp_path / "data", serving_explain_importance_rows=40, serving_explain_timeout_seconds=100
+    )
 
 
 @pytest.fixture

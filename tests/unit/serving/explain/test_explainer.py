@@ -116,7 +116,7 @@ async def test_a_full_queue_refuses_at_once_with_a_time_to_come_back(settings: S
 
 
 async def test_a_late_child_is_ended_and_the_next_answer_is_not_the_old_one(settings: ServingSettings) -> None:
-    explainer = tuned(settings, timeout_seconds=8.0)
+    explainer = tuned(settings)
     ref = publish(settings, "number")
     pid = await warmed(explainer, ref)
     explainer.settings = explainer.settings.model_copy(update={"serving_explain_timeout_seconds": 0.3})
@@ -124,7 +124,7 @@ async def test_a_late_child_is_ended_and_the_next_answer_is_not_the_old_one(sett
     with pytest.raises(ExplanationTimedOut, match=r"0.3 s.*TRIMTAB_SERVING_EXPLAIN_TIMEOUT_SECONDS"):
         await explainer.explain(ref, [ROW])
     assert not lives(pid)
-    explainer.settings = explainer.settings.model_copy(update={"serving_explain_timeout_seconds": 30.0})
+    explainer.settings = explainer.settings.model_copy(update={"serving_explain_timeout_seconds": 100.0})
     assert (await explainer.explain(ref, [[5.0, 5.0]])).rows[0].prediction == 10.0
     await explainer.stop()
 
