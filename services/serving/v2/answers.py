@@ -41,6 +41,15 @@ def encode_error(status: int, error: TrimtabError) -> tuple[int, bytes, bytes]:
     return 400 if status == 422 else status, JSON, encode({"error": error.detail})
 
 
+def in_json(answer: Answer, wanted: list[WantedOutput]) -> int:
+    """How many elements the answer's JSON part holds, outputs in raw data left out; 0 for a single row."""
+    if answer.count == 1:
+        return 0
+    names, outputs = answer.served.output_names, answer.batch.outputs
+    asked = [outputs[names.index(o.name)] for o in wanted if not o.as_binary and o.name in names]
+    return sum(answer.count * (output.size // len(output)) for output in asked)
+
+
 def encode_answer(answer: Answer, wanted: list[WantedOutput], request_id: str | None) -> tuple[bytes, list[bytes]]:
     """The JSON part and the raw tensors of `wanted`, in that order.
 

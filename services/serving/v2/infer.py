@@ -9,8 +9,11 @@ from services.serving.asking import Asking
 from services.serving.exchange import LARGE_BODY_BYTES, OCTETS, Exchange
 from services.serving.predict_api import Authorize
 from services.serving.question import Question
-from services.serving.v2.answers import encode_answer
+from services.serving.v2.answers import encode_answer, in_json
 from services.serving.v2.requests import columns_of, first_value, read, wanted_outputs
+
+LARGE_ANSWER_ELEMENTS = 20_000
+"""An answer with more elements in JSON is encoded in a thread: it would hold the event loop for milliseconds."""
 
 _BINARY_LENGTH = b"inference-header-content-length"
 
@@ -52,7 +55,10 @@ class Inference:
         answer = await self._asking.ask(exchange, chosen, question)
         if answer.served is not served and not needed:
             wanted = wanted_outputs(answer.served, request)
-        head, blobs = encode_answer(answer, wanted, request.id)
+        if in_json(answer, wanted) > LARGE_ANSWER_ELEMENTS:
+            head, blobs = await asyncio.to_thread(encode_answer, answer, wanted, request.id)
+        else:
+            head, blobs = encode_answer(answer, wanted, request.id)
         if not blobs:
             await exchange.answer_compressed(head)
             return

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from services.serving import tensors
+from services.serving.v2.answers import encode_answer
 from tests.unit.serving.conftest import Plane
 
 X = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0.0, 5.0, 0.0, 0.0]}
@@ -299,6 +300,28 @@ async def test_a_model_that_is_loading_is_unavailable(plane: Plane) -> None:
     answer = await plane.client.post("/v2/models/soon/infer", content=json.dumps({"inputs": [X]}))
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "binary", "aside"), [(1, False, False), (100, False, False), (9000, False, True), (9000, True, False)]
+)
+async def test_large_json_answers_are_encoded_beside_the_event_loop(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch, rows: int, binary: bool, aside: bool
+) -> None:
+    threads: set[int] = set()
+
+    def noting(*given: Any) -> Any:
+        threads.add(threading.get_ident())
+        return encode_answer(*given)
+
+    monkeypatch.setattr("services.serving.v2.infer.encode_answer", noting)
+    raw = np.zeros((rows, 4), dtype="<f4").tobytes()
+    x = {"name": "x", "shape": [rows, 4], "datatype": "FP32", "parameters": {"binary_data_size": len(raw)}}
+    head = json.dumps({"inputs": [x], "parameters": {"binary_data_output": binary}}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    answer = await plane.client.post("/v2/models/vector/infer", content=head + raw, headers=headers)
+    assert answer.status_code == 200
+    assert (threads != {threading.get_ident()}) == aside
 
 
 async def test_large_tensors_are_read_beside_the_event_loop(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
