@@ -66,6 +66,58 @@ def vector_model(path: Path, scale: float = 1.0) -> Path:
     return write_graph(path, nodes, inputs, [_probabilities()], [weights])
 
 
+FAILS_FROM = 1000.0
+"""The first feature from which on `moody_model` fails."""
+
+
+def moody_model(path: Path) -> Path:
+    """Softmax over the first three of four features; it takes some milliseconds for each unit of the largest first
+    feature of a batch, and fails where one is `FAILS_FROM` or more."""
+    weights = numpy_helper.from_array(np.eye(4, 3, dtype=np.float32), "W")
+    constants = [
+        weights,
+        numpy_helper.from_array(np.array([0], dtype=np.int64), "first"),
+        numpy_helper.from_array(np.float32(FAILS_FROM), "limit"),
+        numpy_helper.from_array(np.zeros(1, dtype=np.float32), "one_place"),
+        numpy_helper.from_array(np.array(True), "always"),
+        numpy_helper.from_array(np.eye(384, dtype=np.float32), "square"),
+        numpy_helper.from_array(np.float32(0), "zero"),
+    ]
+    step = helper.make_graph(
+        [
+            helper.make_node("Identity", ["going_on"], ["goes_on"]),
+            helper.make_node("MatMul", ["before", "square"], ["after"]),
+        ],
+        "step",
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, [384, 384]),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, [384, 384]),
+        ],
+    )
+    nodes = [
+        helper.make_node("Gather", ["x", "first"], ["moods"], axis=1),
+        helper.make_node("GreaterOrEqual", ["moods", "limit"], ["bad"]),
+        helper.make_node("Cast", ["bad"], ["places"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["one_place", "places"], ["nothing"]),  # place 1 is none
+        helper.make_node("ReduceMax", ["moods"], ["mood"], keepdims=0),
+        helper.make_node("Cast", ["mood"], ["steps"], to=TensorProto.INT64),
+        helper.make_node("Loop", ["steps", "always", "square"], ["squared"], body=step),
+        helper.make_node("ReduceMax", ["squared"], ["largest"], keepdims=0),
+        helper.make_node("Mul", ["largest", "zero"], ["also_nothing"]),
+        helper.make_node("MatMul", ["x", "W"], ["z"]),
+        helper.make_node("Add", ["z", "nothing"], ["z1"]),
+        helper.make_node("Add", ["z1", "also_nothing"], ["z2"]),
+        helper.make_node("Softmax", ["z2"], ["probabilities"], axis=1),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 4])]
+    return write_graph(path, nodes, inputs, [_probabilities()], constants)
+
+
 def table_model(path: Path) -> Path:
     """A string becomes a number, an integer a float, a missing float zero; softmax over three of them."""
     zero = numpy_helper.from_array(np.zeros((1, 1), dtype=np.float32), "zero")

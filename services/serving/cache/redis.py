@@ -127,7 +127,6 @@ class RedisCache:
                 socket_timeout=_HARD_SECONDS,
                 socket_connect_timeout=_HARD_SECONDS,
                 retry=Retry(NoBackoff(), 0),
-                single_connection_client=True,
             )
             try:
                 async with asyncio.timeout(_HARD_SECONDS):

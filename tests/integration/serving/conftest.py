@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -62,9 +63,9 @@ class Cluster:
         return Route(name="production", version=version, weight=100, artifact=artifact, manifest_digest=digest)
 
     async def want(
-        self, model_id: str, *routes: Route, shadow: Route | None = None, fallback: Route | None = None
+        self, model_id: str, *routes: Route, shadow: Route | None = None, fallback: Route | None = None, **more: Any
     ) -> int:
-        """Announce a wanted state; its revision."""
+        """Announce a wanted state, `more` of its fields too; its revision."""
         revision = self.revisions[model_id] = self.revisions.get(model_id, 0) + 1
         await self.send(
             DeploymentWanted(
@@ -74,6 +75,7 @@ class Cluster:
                 shadow=shadow,
                 fallback=fallback,
                 since=datetime.now(UTC),
+                **more,
             ),
             revision,
         )
