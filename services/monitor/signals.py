@@ -109,7 +109,7 @@ def skew_found(closed: ClosedWindow, signal_id: str, skewed: Mapping[str, int]) 
         window=span(closed.window.start_us, closed.window.end_us, closed.window.rows),
         features=dict(list(skewed.items())[:MAX_FEATURES]),
         explanation=(
-            f"values were missing, unexpected or of the wrong type: {in_words} of {closed.window.rows} rows; "
+            f"values were missing, unexpected, of the wrong type or refused: {in_words} of {closed.window.rows} rows; "
             f"{len(skewed)} features. Mend the sender: retraining would not help"
         ),
     )

@@ -78,7 +78,7 @@ class Layout:
             for i, feature, dtype in zip(self._others, self.other_features, self._dtypes, strict=True)
         ]
         flags = None
-        if FlaggedRow in set(map(type, rows)):
+        if FlaggedRow in map(type, rows):
             flags = [row.flags if isinstance(row, FlaggedRow) else "" for row in rows]
         return Columns(len(rows), packed, others, flags)
 

@@ -96,6 +96,7 @@ class ModelLog:
         self._complained_at = -60.0
         self._tokens = tokens or Tokens()
         self._policy = LogPolicy()
+        self._redacts = False
         self._redacted_forms: dict[str, RowFormat] = {}
         self.sample = 1.0
         self.sampled_out: dict[str, int] = {}
@@ -114,6 +115,7 @@ class ModelLog:
                 remedy="set TRIMTAB_SERVING_REDACTION_KEY to the same secret on every replica",
             )
         self._policy = policy
+        self._redacts = bool(policy.redact)
         self._redacted_forms = {}
         self.sample = policy.sample
 
@@ -128,7 +130,7 @@ class ModelLog:
         return first
 
     def _form(self, form: RowFormat) -> RowFormat:
-        if not self._policy.redact:
+        if not self._redacts:
             return form
         redacted = self._redacted_forms.get(form.digest)
         if redacted is None:

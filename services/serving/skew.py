@@ -15,7 +15,7 @@ class Skew:
         self._lock = threading.Lock()
 
     def count(self, feature: str) -> None:
-        """One request had this feature wrong: missing, unexpected or of the wrong type."""
+        """One request had this feature wrong: missing, unexpected, of the wrong type, or refused."""
         name = feature[:_LONGEST_NAME]
         with self._lock:
             if name not in self._counts and len(self._counts) >= _MOST_NAMES:

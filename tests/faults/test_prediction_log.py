@@ -234,6 +234,7 @@ class TestWithoutBroker:
     def topic_prefix(self) -> str:
         return ""
 
+    @pytest.mark.timeout(OUTAGE_SECONDS + 240)
     async def test_an_outage_under_load_costs_no_answer_no_row_and_no_memory(
         self, broker: LocalBroker, cluster: Cluster, client: httpx.AsyncClient
     ) -> None:

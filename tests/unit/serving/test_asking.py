@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.features import Feature, Signature
-from schemas.serving_options import Circuit, Constant, ServingOptions
+from schemas.serving_options import Circuit, Constant, LogPolicy, ServingOptions
 from services.serving.runtime import Runtime
 from services.serving.served import ServedVersion
 from tests.serving_models import CLASSES, VECTOR
@@ -131,6 +131,7 @@ async def test_a_full_queue_says_honestly_when_to_come_back_and_gives_way_to_hig
     assert (status, answer["code"]) == (503, "overloaded")
     assert "higher priority" in answer["detail"]
     assert served.batcher.queue.displaced == 1
+    assert served.measures.errors == {"overloaded": 2}
     runtime.gate.set()
     assert [status for status, _ in await asyncio.gather(urgent, *asked)] == [200] * 4
 
@@ -225,6 +226,18 @@ async def test_a_model_with_other_inputs_does_not_stand_in(plane: Plane) -> None
     deploy(plane, {"1.0.0": Scripted(broken=True)}, fallback_model="other")
     assert (await predict(plane))[0] == 500
     assert runtime.ran == []
+
+
+@pytest.mark.parametrize(("shown", "status"), [({"x": "hash"}, 500), ({"x": "drop"}, 200), ({}, 500)])
+async def test_a_fallback_model_whose_log_shows_what_this_ones_hides_is_not_asked(
+    plane: Plane, shown: dict[str, Any], status: int
+) -> None:
+    stand_in = Scripted()
+    deploy(plane, {"1.0.0": stand_in}, "other", options=ServingOptions(log=LogPolicy(redact=shown)))
+    hiding = ServingOptions(log=LogPolicy(redact={"x": "drop"}))
+    deploy(plane, {"1.0.0": Scripted(broken=True)}, fallback_model="other", options=hiding)
+    assert (await predict(plane))[0] == status
+    assert len(stand_in.ran) == (status == 200)
 
 
 @pytest.mark.parametrize("model_id", ["nobody", "m"])
