@@ -9,7 +9,12 @@ import httpx
 import numpy as np
 import onnx
 import onnxruntime
+import pyarrow as pa
 import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from schemas.base import StrictDocument
 from schemas.events import DeploymentWanted
@@ -25,6 +30,7 @@ from tests.graphs import classifier
 from tests.quantized import feed, network, rows, sample
 from tests.waiting import until
 from trimtab.backup.named import in_databases
+from trimtab.conversion.version_folder import convert
 
 MODEL = "threat-classifier"
 URL = f"/mlops/deployments/{MODEL}"
@@ -262,6 +268,32 @@ async def test_a_child_that_takes_too_much_ends_and_nothing_else(tmp_path: Path)
         assert "TRIMTAB_REGISTRY_QUANTIZATION_MEMORY_BYTES" in answer.json()["detail"]
         assert (await registry.deploy()).status_code == 202
         assert list(settings.staging_dir.glob("quantize-*")) == []
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+async def test_a_converted_pipeline_keeps_its_encoders(tmp_path: Path) -> None:
+    """scikit-learn: categories and scaling stay as they are, the network behind them shrinks."""
+    columns = rows(600)
+    table = pa.table({name: pa.array(values) for name, values in columns.items()}).to_pandas()
+    wild = (columns["duration"] > 5e5) ^ (columns["protocol"] == "tcp")
+    truth = np.where(wild, "attack", "normal")
+    encoders = ColumnTransformer([("number", StandardScaler(), ["duration"]), ("text", OneHotEncoder(), ["protocol"])])
+    fitted = make_pipeline(encoders, MLPClassifier((128, 64), max_iter=100, random_state=0)).fit(table, truth)
+    tmp_path.joinpath("data").mkdir()
+    async for registry in running(RegistrySettings(data_dir=tmp_path / "data")):
+        with convert(fitted, table, labels=truth) as (folder, metadata):
+            files = {path.name: path.read_bytes() for path in folder.iterdir()}
+            answer = await registry.register(
+                MODEL, onnx.load_from_string(files.pop("model.onnx")), files, **{**metadata, "changes": "converted"}
+            )
+        assert answer.status_code == 201, answer.text
+        await registry.promote(answer.json()["version"], "staging")
+        for kind in ("int8", "fp16"):
+            graph = graph_of(await registry.deploy(version=answer.json()["version"], quantize=kind))
+            assert (graph["report"]["metric"], graph["report"]["rows"]) == ("accuracy", 600)
+            assert graph["report"]["bytes_after"] < 0.75 * graph["report"]["bytes_before"]
+            nodes = onnx.load_from_string(registry.store.get_bytes(blob_key(graph["sha256"]))).graph.node
+            assert any(node.domain == "ai.onnx.ml" for node in nodes)
 
 
 async def test_stopping_ends_the_child(tmp_path: Path) -> None:
