@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-PROGRAMS = ("consume", "monitor", "serving", "registry")
+PROGRAMS = ("consume", "monitor", "serving", "loading", "registry")
 
 
 def main() -> int:

@@ -5,23 +5,27 @@ import sys
 from pydantic import ValidationError
 
 from services.kernel.errors import Misconfigured
-from services.kernel.service import run
 from services.serving.settings import ServingSettings
 
 
 def main() -> int:
     """Run serving, as one process or as several that share the port; the exit status."""
-    try:
-        settings = ServingSettings()
-    except (ValidationError, Misconfigured):
-        settings = None  # `run` says what is wrong
-    if settings is not None and settings.serving_workers > 1 and settings.serving_worker is None:
-        from services.serving.workers import supervise
+    if _several_are_wanted():
+        from services.serving.workers import supervise  # without what the workers themselves import
 
-        return supervise(settings)
+        return supervise(ServingSettings())
+    from services.kernel.service import run
     from services.serving.app import build
 
     return run(lambda: build(ServingSettings()))
+
+
+def _several_are_wanted() -> bool:
+    try:
+        settings = ServingSettings()
+    except (ValidationError, Misconfigured):
+        return False  # a process on its own says what is wrong
+    return settings.serving_workers > 1 and settings.serving_worker is None
 
 
 if __name__ == "__main__":
