@@ -11,7 +11,11 @@ import pytest
 
 from services.registry.untrusted import inspections
 from tests.contract.registry.conftest import Registry
+from tests.registry_process import RegistryProcess
 from tests.serving_models import EVERY
+from trimtab import Client
+
+pytestmark = pytest.mark.timeout(300)  # processes with TensorFlow, which take seconds to start
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -85,3 +89,20 @@ async def test_a_signature_is_held_against_the_savedmodel(registry: Registry, sa
     good = await register(registry, files, classes=["normal", "dos", "probe"])
     assert good.status_code == 201
     assert good.json()["signature"]["classes"] == ["normal", "dos", "probe"]
+
+
+def test_the_sdk_registers_a_graph_where_a_savedmodel_converts(saved: Path, tmp_path: Path) -> None:
+    with RegistryProcess(tmp_path) as process, Client(process.url) as client:
+        found = client.register_model(saved / "vector", model_id="vector", classes=["a", "b", "c"])
+        graphs = {file["path"] for file in client.manifest("vector", found["version"])["files"]}
+    assert (graphs, found["framework"]) == ({"model.onnx"}, "tensorflow")
+    assert found["tags"]["onnx"] == "converted from a SavedModel"
+    assert found["signature"]["classes"] == ["a", "b", "c"]
+
+
+def test_the_sdk_registers_a_savedmodel_that_does_not_convert(saved: Path, tmp_path: Path) -> None:
+    with RegistryProcess(tmp_path) as process, Client(process.url) as client:
+        found = client.register_model(saved / "every", model_id="every", signature=EVERY.model_dump(mode="json"))
+        whole = {file["path"] for file in client.manifest("every", found["version"])["files"] if file["is_model"]}
+    assert whole == set(files_of(saved / "every"))
+    assert found["tags"]["onnx"].startswith("not converted: tf2onnx can't convert it")

@@ -12,6 +12,8 @@ from services.registry.untrusted import saved_model
 from services.registry.untrusted.inspection import Limits, infer_signature, inspect_saved_model
 from tests import hostile_saved_models
 
+pytestmark = pytest.mark.timeout(300)  # processes with TensorFlow, which take seconds to start
+
 LIMITS = Limits(memory_bytes=4 << 30, seconds=120)
 
 

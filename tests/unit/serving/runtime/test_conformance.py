@@ -17,6 +17,8 @@ from services.serving.runtime.savedmodel import SavedModelRuntime
 from tests import saved_models
 from tests.serving_models import EVERY, VECTOR, every_model, fixed_model
 
+pytestmark = pytest.mark.timeout(300)  # processes with TensorFlow, which take seconds to start
+
 Opener = Callable[[str, Signature], Runtime]
 
 FIXED = VECTOR.model_copy(update={"outputs": (Output(name="y", dtype=DType.FLOAT32, shape=(4,)),), "classes": None})

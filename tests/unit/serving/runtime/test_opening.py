@@ -28,6 +28,8 @@ from services.serving.runtime.savedmodel import SavedModelRuntime
 from services.serving.settings import ServingSettings
 from tests.serving_models import VECTOR, vector_model
 
+pytestmark = pytest.mark.timeout(300)  # processes with TensorFlow, which take seconds to start
+
 REF = VersionRef("m", "1.0.0", "models/m", "0" * 64)
 
 

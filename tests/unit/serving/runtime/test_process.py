@@ -22,6 +22,8 @@ from tests.serving_models import VECTOR, vector_model
 from tests.unit.serving.conftest import Plane
 from tests.waiting import until, until_sync
 
+pytestmark = pytest.mark.timeout(300)  # processes with TensorFlow, which take seconds to start
+
 PATIENT = 60.0
 OPTIONS = ProcessOptions(memory_bytes=4 << 30, run_seconds=2.0)
 Opener = Callable[..., SavedModelRuntime]

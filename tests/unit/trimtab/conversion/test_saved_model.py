@@ -12,6 +12,8 @@ from services.serving.runtime.onnx import OnnxRuntime
 from tests.serving_models import VECTOR
 from trimtab.conversion.saved_model import convert_saved_model
 
+pytestmark = pytest.mark.timeout(300)  # processes with TensorFlow, which take seconds to start
+
 
 def test_one_that_converts_becomes_a_graph_with_its_own_answers(saved: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
