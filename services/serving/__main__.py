@@ -1,5 +1,6 @@
 """`python -m services.serving`"""
 
+import os
 import sys
 
 from pydantic import ValidationError
@@ -10,6 +11,7 @@ from services.serving.settings import ServingSettings
 
 def main() -> int:
     """Run serving, as one process or as several that share the port; the exit status."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before ONNX Runtime is imported; workers inherit it
     if _several_are_wanted():
         from services.serving.workers import supervise  # without what the workers themselves import
 
