@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class Plane:
     gate: Gate
     app: DataPlane
     client: httpx.AsyncClient
+    served: list[ServedVersion] = field(default_factory=list)
+    """Every version that was ever deployed."""
 
     def deploy(
         self,
@@ -88,6 +90,7 @@ class Plane:
             since=datetime.now(UTC),
             **more,
         )
+        self.served += served.values()
         return self.catalog.install(wanted, served)
 
 
@@ -180,3 +183,11 @@ async def plane_in(root: Path, executor: ThreadPoolExecutor) -> AsyncIterator[Pl
             made.deploy(model_id, {"1.0.0": (signature, runtime)}, options=options)
         yield made
     await shipper.stop(5)
+
+
+@pytest.fixture
+async def settled(plane: Plane) -> AsyncIterator[None]:
+    """Afterwards nothing runs in a thread any more."""
+    yield
+    for served in plane.served:
+        await served.batcher.drained()

@@ -18,6 +18,8 @@ from tests.waiting import until
 
 ROW = [1, 2, 3, 4]
 
+pytestmark = pytest.mark.usefixtures("settled")
+
 
 async def predict(plane: Plane, model_id: str = "m", first: float = 1, **said: Any) -> tuple[int, dict[str, Any]]:
     body = {"modelId": model_id, "input": {"x": [first, 2, 3, 4]}, **said}

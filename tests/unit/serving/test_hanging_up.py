@@ -15,6 +15,8 @@ from tests.unit.serving.conftest import Plane
 from tests.unit.serving.scripted import Scripted
 from tests.waiting import until
 
+pytestmark = pytest.mark.usefixtures("settled")
+
 
 @dataclass
 class Site:
