@@ -452,7 +452,8 @@ async def twice(kind: str, make: Make, tmp_path: Path) -> tuple[LocalSettings, P
 
 def of_rows(settings: LocalSettings) -> dict[str, bytes]:
     """What the rows of the registry name in the store."""
-    return {key: data for key, data in stored(settings).items() if not key.startswith("datasets/rows")}
+    others = ("datasets/rows", "importance/")
+    return {key: data for key, data in stored(settings).items() if not key.startswith(others)}
 
 
 @BOTH

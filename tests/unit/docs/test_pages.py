@@ -19,6 +19,7 @@ PAGES = [
         page
         for room in ("bench", "deploy", "docs", "examples", "services", "tests")
         for page in ROOT.glob(f"{room}/**/*.md")
+        if not any(part.startswith(".") for part in page.relative_to(ROOT).parts)  # a peer's environment
     ),
 ]
 NO_FIELD_OF_SETTINGS = {
