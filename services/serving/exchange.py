@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine
 from functools import cache
 from http import HTTPStatus
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from starlette.types import Receive, Scope, Send
 
@@ -152,7 +151,7 @@ class Exchange:
                 if self._content_coding is not None:
                     raise UnsupportedCoding("a body that was compressed twice is not read")
                 self._content_coding = coding_of(value)
-            elif name == b"origin" and _host_name(urlsplit(value).netloc) not in self._gate.hosts:
+            elif name == b"origin" and _host_of_origin(value) not in self._gate.hosts:
                 raise Forbidden(f"pages of {value[:200].decode('latin-1')} may not ask here")
         if not host:
             raise BadHost("this server does not answer for the Host that the request names: see TRIMTAB_ALLOWED_HOSTS")
@@ -292,6 +291,10 @@ class BadHost(Undecodable):
 def _expire(future: "asyncio.Future[Any]", seconds: float) -> None:
     if not future.done():
         future.set_exception(TimedOut(f"no answer within {seconds:.4g} s"))
+
+
+def _host_of_origin(origin: bytes) -> str:
+    return _host_name(origin.partition(b"://")[2].partition(b"/")[0])
 
 
 def _host_name(netloc: bytes) -> str:

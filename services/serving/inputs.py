@@ -185,11 +185,20 @@ class RowReader:
 
 
 def load_leniently(raw: bytes) -> object:
-    """Parse JSON that may hold NaN or Infinity. Raises `Malformed` for anything else that is not JSON."""
+    """Parse JSON that may hold NaN or Infinity. Raises `Malformed` for anything else that is not JSON.
+
+    Half of a surrogate pair is refused wherever it is: no text that holds one can be logged, answered or hashed.
+    """
     try:
-        return json.loads(raw)
+        text = raw.decode("utf-8-sig")
+        document: object = json.loads(text)
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(document, ensure_ascii=False).encode()
+        return document
     except RecursionError as error:
         raise Malformed("the JSON is nested too deeply") from error
+    except UnicodeError as error:
+        raise Malformed(f"the body is not JSON of valid Unicode: {error}") from error
     except ValueError as error:
         raise Malformed(f"the body is not JSON: {error}") from error
 

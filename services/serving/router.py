@@ -70,7 +70,8 @@ class RoutePlan:
         return self.routes[min(place, len(self.routes) - 1)]
 
     def _score(self, route: Route, key: str) -> float:
-        digest = blake2b(f"{self.model_id}\0{key}\0{route.name}".encode(), digest_size=8).digest()
+        text = f"{self.model_id}\0{key}\0{route.name}"
+        digest = blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()  # a caller may send half a surrogate
         uniform = (int.from_bytes(digest, "big") + 1) / (2**64 + 1)
         return -route.weight / math.log(uniform) if uniform < 1 else math.inf
 

@@ -67,7 +67,7 @@ class Guard:
                 f"this server does not answer for {host!r}: see TRIMTAB_ALLOWED_HOSTS",
             )
         origin = headers.get("origin")
-        if origin and method not in SAFE and _host_name(urlsplit(origin).netloc) not in self._hosts:
+        if origin and method not in SAFE and _host_of_origin(origin) not in self._hosts:
             return problem(403, "foreign-origin", "Foreign Origin", f"pages of {origin} may not change anything here")
         try:
             self._check_body(headers, unbounded)
@@ -121,6 +121,10 @@ def _traced(scope: Scope, headers: Headers) -> AbstractContextManager[object]:
         context=context_of(headers.get("traceparent")),
         attributes={"url.path": scope["path"]},
     )
+
+
+def _host_of_origin(origin: str) -> str:
+    return _host_name(origin.partition("://")[2].partition("/")[0])
 
 
 def _host_name(netloc: str) -> str:

@@ -110,12 +110,9 @@ def _read_slowly(body: bytes) -> SlowRequest:
     document = load_leniently(body)
     _check_depth(document)
     try:
-        request = msgspec.convert(document, SlowRequest)
+        return msgspec.convert(document, SlowRequest)
     except msgspec.ValidationError as error:
         raise Malformed(f"not an inference request: {error}") from error
-    if request.id is not None and not _is_text(request.id):
-        raise Malformed("the id is not valid Unicode")
-    return request
 
 
 def _check_depth(document: object) -> None:
@@ -132,10 +129,6 @@ def _check_depth(document: object) -> None:
             return
         level = below
     raise Malformed(f"the JSON is nested more than {MAX_DEPTH} deep")
-
-
-def _is_text(value: str) -> bool:
-    return value.isprintable() or not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def columns_of(served: ServedVersion, request: InferRequest, binary: memoryview, string_bytes: int) -> Columns:

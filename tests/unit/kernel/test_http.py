@@ -139,6 +139,7 @@ async def test_either_spelling_is_read_and_an_unknown_field_is_named(client: htt
         (b"x", {"content-encoding": "gzip"}, 415, "unsupported-media-type"),
         (b"{}", {"host": "evil.example"}, 400, "unknown-host"),
         (b"{}", {"origin": "http://evil.example"}, 403, "foreign-origin"),
+        (b"{}", {"origin": "http://["}, 403, "foreign-origin"),
     ],
 )
 async def test_a_bad_request_is_refused_with_a_reason(

@@ -123,6 +123,20 @@ async def test_a_clause_marks_and_answers(bounded: Plane, case: str) -> None:
     assert [row.get("flags") for row in rows] == [flags, flags, flags, None]
 
 
+async def test_a_name_that_no_log_can_hold_harms_nobody_in_the_batch(bounded: Plane) -> None:
+    keep(bounded, FLAG_ALL)
+    half = "\ud800"
+    inputs = [{"name": half, "shape": [1, 1], "datatype": "FP32", "data": [1]}]
+    by_name, by_tensors, good = await asyncio.gather(
+        bounded.client.post("/mlops/predict", content=json.dumps({"modelId": "bounded", "input": {**GOOD, half: 1}})),
+        bounded.client.post("/v2/models/bounded/infer", content=json.dumps({"inputs": inputs})),
+        ask(bounded),
+    )
+    assert (by_name.status_code, by_tensors.status_code, good.status_code) == (400, 400, 200)
+    assert "Unicode" in by_name.json()["detail"]
+    assert "Unicode" in by_tensors.json()["error"]
+
+
 async def test_what_is_mended_is_logged_as_the_model_saw_it(bounded: Plane) -> None:
     keep(bounded, FLAG_ALL)
     await ask(bounded, duration=None, count="4", service=8)

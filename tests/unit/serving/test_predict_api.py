@@ -76,7 +76,9 @@ async def test_batch_answers_in_order_with_ids_that_count_up(plane: Plane) -> No
         ({"model_id": "table", "input": {**ROW, "duration": None}}, 422, "duration"),
         ({"model_id": "table", "input": {**ROW, "duration": 1e39}}, 422, "duration"),
         ({"model_id": "table", "input": {**ROW, "service": 5}}, 422, "service"),
-        ({"model_id": "table", "input": {**ROW, "service": "\ud800"}}, 422, "service"),
+        ({"model_id": "table", "input": {**ROW, "service": "\ud800"}}, 400, "Unicode"),
+        ({"model_id": "table", "input": {**ROW, "\ud800": 1}}, 400, "Unicode"),
+        ({"model_id": "table", "input": ROW, "priority": "\ud800"}, 400, "Unicode"),
         ({"model_id": "table", "input": {**ROW, "service": "x" * (1 << 20)}}, 422, "service"),
         ({"model_id": "table", "input": {**ROW, "service": "é" * 32769}}, 422, "service"),
         ({"model_id": "table", "input": {**ROW, "service": "ht\0tp"}}, 422, "service"),
@@ -154,13 +156,16 @@ async def test_every_answer_is_in_the_log_as_it_was_given(plane: Plane) -> None:
 
 async def test_foreign_host_origin_kind_and_size_are_refused(plane: Plane) -> None:
     content = json.dumps({"model_id": "number", "input": {"a": 1, "b": 2}}).encode()
-    for headers, status in (
+    refused: tuple[tuple[Any, int], ...] = (
         ({"host": "evil.example"}, 400),
         ({"origin": "https://evil.example"}, 403),
+        ({"origin": "http://["}, 403),
+        ({b"origin": b"http://\xe4"}, 403),
         ({"content-type": "application/x-pickle"}, 415),
         ({"content-encoding": "br"}, 415),
         ({"content-length": str(1 << 40)}, 413),
-    ):
+    )
+    for headers, status in refused:
         answer = await plane.client.post("/mlops/predict", content=content, headers=headers)
         assert answer.status_code == status, headers
 
