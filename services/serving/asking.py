@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from services.kernel.errors import Failed, NotFound, TrimtabError, Unavailable
+from services.kernel.errors import Failed, InvalidInput, NotFound, TrimtabError, Unavailable
 from services.serving.ask_options import PLAIN
 from services.serving.cache import MOST_ROWS, PredictionCache
 from services.serving.cache.key import key_of
@@ -179,6 +179,10 @@ class Asking:
                 answer = await step(exchange, chosen, question)
             except (Failed, Unavailable, NotFound):
                 continue  # it is logged where it happened; the caller is told of the first failure
+            except InvalidInput:
+                if by != "model":
+                    raise
+                continue  # what another model's contract and limits do not take is no mistake of the caller's
             if answer is not None:
                 answer.fallback_by = by
                 self.fell_back[chosen.served.model_id, by] += 1

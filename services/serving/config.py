@@ -22,7 +22,9 @@ class ServerConfig(StrictDocument):
     """Models that are never unloaded to make room. Every deployed model is loaded at the start anyway."""
     warmup_on_load: bool = True
     enable_gpu: bool = Field(default=False, validation_alias=AliasChoices("enable_gpu", "enableGPU", "enableGpu"))
-    cache_ttl: float = Field(default=0, ge=0, validation_alias=AliasChoices("cache_ttl", "cacheTTL", "cacheTtl"))
+    cache_ttl: float = Field(
+        default=0, ge=0, le=31_536_000, validation_alias=AliasChoices("cache_ttl", "cacheTTL", "cacheTtl")
+    )
     """How long a prediction may be repeated, for models whose deployment does not say; 0: it is not."""
     health_check_interval: float = Field(default=30, ge=0, le=86_400)
     """Pause between two self-checks of what is in memory; 0: none."""

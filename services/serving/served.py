@@ -259,11 +259,10 @@ class ServedVersion:
         try:
             meaning = self.outputs.read(outputs)
         except RuntimeFailed as error:
-            offset = 0
-            for pending in batch:
-                own = self.layout.take(columns, slice(offset, offset + pending.count))
-                offset += pending.count
-                self.fail(pending, own, RuntimeFailed(error.detail))
+            if len(batch) == 1:
+                self.fail(batch[0], columns, error)
+            else:
+                self._finish_each(batch, columns, outputs)
             return
         times.read = time.perf_counter()
         latencies_us = _latencies(batch, columns.rows, times.read)
@@ -283,6 +282,14 @@ class ServedVersion:
             self._resolve(batch, finished, latencies_us, times)
         else:
             self._syncer.after_sync(segment, lambda error: self._synced(error, batch, finished, latencies_us, times))
+
+    def _finish_each(self, batch: list[Pending], columns: Columns, outputs: list[Array]) -> None:
+        """One request's outputs may be unreadable for what was asked in it: that is no other's failure."""
+        start = 0
+        for pending in batch:
+            rows = slice(start, start + pending.count)
+            start += pending.count
+            self.finish([pending], self.layout.take(columns, rows), [output[rows] for output in outputs])
 
     def fail(self, pending: Pending, columns: Columns, error: TrimtabError) -> None:
         """See `batcher.Finisher`: the model's failures are logged with their inputs, the caller's are counted."""

@@ -3,13 +3,15 @@
 import asyncio
 import json
 import struct
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 
-from schemas.features import Feature, Signature
+from schemas.features import DType, Feature, Output, OutputRole, Signature
 from schemas.serving_options import Circuit, Constant, LogPolicy, ServingOptions
-from services.serving.runtime import Runtime
+from services.serving.runtime import Array, Runtime
 from services.serving.served import ServedVersion
 from tests.serving_models import CLASSES, VECTOR
 from tests.unit.serving.conftest import Plane
@@ -440,3 +442,41 @@ async def test_a_feature_decides_the_same_through_both_faces(plane: Plane) -> No
         assert len(routes) == 1, value
         seen |= routes
     assert len(seen) == 2
+
+
+async def test_a_key_that_is_no_unicode_is_no_defect(plane: Plane) -> None:
+    deploy(plane, {"1.0.0": Scripted(), "2.0.0": Scripted()}, weights={"1.0.0": 50, "2.0.0": 50}, sticky_key="user")
+    user = {"name": "user", "shape": [1], "datatype": "BYTES", "data": ["\ud800"]}
+    assert (await predict(plane, user="x"))[0] == 422
+    assert (await infer(plane, inputs=[user]))[0] == 400
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+async def test_what_the_fallback_model_does_not_take_is_answered_by_the_constant(plane: Plane, rows: int) -> None:
+    deploy(plane, {"1.0.0": Scripted(broken=True)}, fallback_model="f", fallback_constant=Constant(prediction="dos"))
+    deploy(plane, {"1.0.0": Scripted()}, "f", options=ServingOptions(request_rows=1))
+    body = {"modelId": "m", "inputs": [{"x": ROW}] * rows}
+    answer = (await plane.client.post("/mlops/predict/batch", content=json.dumps(body))).json()
+    assert {line["fallback_by"] for line in answer["predictions"]} == {"model" if rows == 1 else "constant"}
+    assert len(answer["predictions"]) == rows
+
+
+class Wordy(Scripted):
+    """Answers with a label, which is none of the model's classes where the first feature is 5 or more."""
+
+    def run(self, feed: Mapping[str, Array], rows: int) -> list[Array]:
+        """See `Scripted`."""
+        return [np.array([["dos" if value < 5 else "odd"] for value in feed["x"][:, 0]], dtype=object)]
+
+
+async def test_an_answer_that_can_not_be_read_fails_its_own_request_alone(plane: Plane) -> None:
+    label = Output(name="label", dtype=DType.STRING, shape=(1,), role=OutputRole.LABEL)
+    plane.deploy("m", {"1.0.0": (VECTOR.model_copy(update={"outputs": (label,)}), Wordy())})
+    answers = await asyncio.gather(*(predict(plane, first=first) for first in (1, 7, 2)))
+    assert [status for status, _ in answers] == [200, 500, 200]
+    assert [answer.get("prediction") for _, answer in answers] == ["dos", None, "dos"]
+    assert [(error, label) for *_, error, label in await logged(plane)] == [
+        (None, "dos"),
+        ("model-failed", None),
+        (None, "dos"),
+    ]

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from schemas.serving_options import Constant, ServingOptions
 from services.serving.cache import MOST_ROWS
@@ -135,3 +136,9 @@ async def test_a_version_without_an_identity_is_never_cached(plane: Plane) -> No
     served.identity = ""
     await predict(plane)
     assert (await predict(plane))["cached"] is False
+
+
+@pytest.mark.parametrize("ttl", ["1e999", "1e300", "-1", "31536001"])
+def test_a_ttl_that_no_cache_could_keep_is_refused(ttl: str) -> None:
+    with pytest.raises(ValidationError, match="cacheTTL"):
+        ServerConfig.model_validate_json(f'{{"cacheTTL": {ttl}}}')
