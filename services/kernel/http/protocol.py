@@ -70,6 +70,7 @@ class WholeProtocol(HttpToolsProtocol):
     _arriving: object = None
     _since = 0.0
     _received = 0
+    _answering: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
@@ -77,8 +78,13 @@ class WholeProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(self.patience_seconds, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
+        """See `asyncio.Protocol`. uvicorn tells the newest request alone, which may still wait behind the one that is
+        being answered."""
         self._unwatch()
+        answering = self._answering
+        if answering is not None and not answering.response_complete:
+            answering.disconnected = True
+            answering.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -136,6 +142,7 @@ class WholeProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         cycle.__class__ = WholeCycle  # uvicorn offers no place to name the class, and nothing of it has run yet
         cycle.scope["extensions"] = _OFFER
+        self._answering = cycle
         super()._start_asgi_task(cycle, app)
 
 

@@ -26,13 +26,14 @@ class Site:
     port: int
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
-    async def connect(self, first: float) -> "tuple[asyncio.StreamReader, asyncio.StreamWriter]":
-        """A connection on which one prediction was asked for."""
+    async def connect(self, *firsts: float) -> "tuple[asyncio.StreamReader, asyncio.StreamWriter]":
+        """A connection on which predictions were asked for, one behind the other."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         self.writers.append(writer)
-        body = json.dumps({"modelId": "m", "input": {"x": [first, 2, 3, 4]}}).encode()
         head = f"POST /mlops/predict HTTP/1.1\r\nhost: 127.0.0.1:{self.port}\r\ncontent-type: application/json\r\n"
-        writer.write(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
+        for first in firsts:
+            body = json.dumps({"modelId": "m", "input": {"x": [first, 2, 3, 4]}}).encode()
+            writer.write(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
         return reader, writer
 
@@ -53,15 +54,18 @@ async def site(plane: Plane) -> AsyncIterator[Site]:
     await task
 
 
+@pytest.mark.parametrize("behind", [(), (9,)], ids=["alone", "another-behind-it"])
 @pytest.mark.parametrize("abort", [False, True], ids=["closed", "reset"])
-async def test_a_client_that_is_gone_is_dropped_before_it_runs(site: Site, abort: bool) -> None:
+async def test_a_client_that_is_gone_is_dropped_before_it_runs(
+    site: Site, abort: bool, behind: tuple[float, ...]
+) -> None:
     runtime = Scripted()
     served = site.plane.deploy("m", {"1.0.0": (VECTOR, runtime)}).versions["1.0.0"]
     served.batcher.learn(1, 1.0)
     runtime.gate.clear()
     first, _ = await site.connect(1)
     await until(lambda: served.batcher.busy, what="the first run")
-    _, leaving = await site.connect(2)
+    _, leaving = await site.connect(2, *behind)
     await until(lambda: served.batcher.queued_rows == 1)
     staying, _ = await site.connect(3)
     await until(lambda: served.batcher.queued_rows == 2)
