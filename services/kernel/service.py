@@ -251,6 +251,7 @@ async def _serve(service: Service, listener: socket.socket, own: socket.socket |
             log_config=None,
             access_log=False,
             lifespan="off",
+            ws="none",
             server_header=False,
             date_header=False,
             proxy_headers=False,

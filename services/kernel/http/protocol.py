@@ -6,11 +6,16 @@ say so with one message of the type `WHOLE` where the scope's extensions offer i
 
 And requests that arrive in bounded time and room: who sends a byte now and then, or headers without end, holds a
 connection for `patience_seconds` (longer as the bytes come in at `least_bytes_per_second`), and is cut off.
+
+And requests that offer to go on in another protocol, as Java's HTTP client does with every first one (`Upgrade: h2c`):
+they are answered in HTTP/1.1, as RFC 9110 (section 7.8) has it. The parser takes what follows such a head, the body
+included, for the other protocol.
 """
 
 import asyncio
 from typing import Any
 
+import httptools
 from prometheus_client import Counter
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -26,6 +31,8 @@ _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 _OFFER: dict[str, Any] = {WHOLE: {}}
+
+_FRAMING = (b"content-length", b"transfer-encoding")
 
 
 class WholeCycle(RequestResponseCycle):
@@ -89,12 +96,35 @@ class WholeProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+            return
         cycle = self.cycle
         if cycle is None or self.scope is not cycle.scope or cycle.more_body:
             self._incomplete(len(data))
         elif self._watch is not None:
             self._unwatch()
+
+    def _feed(self, data: bytes) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as offered:
+                data = data[offered.args[0] :]
+                self._decline()
+
+    def _decline(self) -> None:
+        """Go on in HTTP/1.1 with the request whose head was read: its body is still to come, though the parser has told
+        its end. A parser that was given the same framing stands before that body."""
+        framing = [b"%s: %s\r\n" % header for header in self.headers if header[0] in _FRAMING]
+        if framing:
+            self.cycle.more_body = True
+            self.parser = httptools.HttpRequestParser(_BehindHead(self))
+            self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *framing, b"\r\n"]))
 
     def _incomplete(self, size: int) -> None:
         if self.transport.is_closing():
@@ -144,6 +174,37 @@ class WholeProtocol(HttpToolsProtocol):
         cycle.scope["extensions"] = _OFFER
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
+
+
+class _BehindHead:
+    """Hands on to `protocol` what its parser finds behind the first head."""
+
+    def __init__(self, protocol: WholeProtocol) -> None:
+        self._protocol = protocol
+        self._behind = False
+        self.on_body = protocol.on_body
+        self.on_message_complete = protocol.on_message_complete
+
+    def on_message_begin(self) -> None:
+        """See `httptools`."""
+        if self._behind:
+            self._protocol.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """See `httptools`."""
+        if self._behind:
+            self._protocol.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """See `httptools`."""
+        if self._behind:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """See `httptools`."""
+        if self._behind:
+            self._protocol.on_headers_complete()
+        self._behind = True
 
 
 def protocol_within(*, head_bytes: int, patience_seconds: float, least_bytes_per_second: float) -> type[WholeProtocol]:

@@ -16,11 +16,16 @@ PATIENCE_SECONDS = 0.5
 
 
 async def sizing(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with `done` once the body is there."""
+    """Answers with `done` once the body is there, all of it."""
     message = await receive()
+    body = message.get("body", b"")
     while message["type"] == "http.request" and message.get("more_body"):
         message = await receive()
+        body += message.get("body", b"")
     if message["type"] == "http.request":
+        assert len(body) == next(
+            (int(value) for name, value in scope["headers"] if name == b"content-length"), len(body)
+        )
         await send({"type": WHOLE, "head": HEAD, "body": b"done", "close": False})
 
 
@@ -123,3 +128,17 @@ async def test_pieces_that_arrive_in_time_are_requests_like_others(port: int) ->
     writer.write(b"Content-Length: 0\r\n\r\n")
     await asyncio.wait_for(reader.readuntil(b"done"), 10)
     writer.close()
+
+
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("byte_by_byte", [False, True])
+async def test_who_offers_another_protocol_is_answered_in_this_one(port: int, byte_by_byte: bool) -> None:
+    """As Java's client does; with bodies of every framing, one request behind the other."""
+    bodies = [b"Content-Length: 2\r\n\r\nhi", CHUNKED, b"Content-Length: 0\r\n\r\n", b"\r\n"]
+    requests = b"".join(POST + H2C + body for body in bodies) + POST + b"Content-Length: 2\r\n\r\nhi"
+    last = POST + b"Connection: close\r\nContent-Length: 2\r\n\r\nhi"
+    pieces = [bytes([byte]) for byte in requests] if byte_by_byte else [requests]
+    assert (await answer_to(port, *pieces, last)).count(b"done") == len(bodies) + 2
