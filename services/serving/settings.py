@@ -108,7 +108,8 @@ class ServingSettings(Settings):
     """Wait for the disk before an answer leaves: survives a power failure, costs about half a millisecond."""
     serving_redaction_key: SecretStr | None = None
     """Secret key of the digests that stand for redacted values in the prediction log, the same on every replica. None:
-    each process draws its own, so that its tokens can be compared with no other's and not beyond its life."""
+    each process draws its own, so that its tokens can be compared with no other's and not beyond its life. What a cache
+    in Redis is asked by is keyed with it as well, where it is set."""
     serving_ship_seconds: float = Field(default=5.0, ge=0, le=300)
     """How long a stopping process tries to ship the rest of its log; what is left is adopted at the next start."""
 

@@ -20,8 +20,10 @@ def open_cache(settings: ServingSettings) -> PredictionCache | None:
         url = settings.serving_cache_url.get_secret_value()
         if urlsplit(url).scheme not in _SCHEMES:
             raise Misconfigured("TRIMTAB_SERVING_CACHE_URL must begin with redis://, rediss:// or unix://")
+        secret = settings.serving_redaction_key
         return RedisCache(
             url,
+            secret=None if secret is None else secret.get_secret_value().encode(),
             timeout_seconds=settings.serving_cache_timeout_ms / 1000,
             rest_seconds=settings.serving_cache_rest_seconds,
             value_bytes=settings.serving_cache_value_bytes,

@@ -8,12 +8,16 @@ no retries: redis-py's own turn a time-out of 50 ms into seconds.
 
 What is read is believed only when it is whole and was kept under this very key (`coding.py`), and no more of a value
 is read than one may have.
+
+A key is a digest of what was asked. With a secret nobody who reads Redis can test guesses of it, which matters where
+the prediction log shows all of an input but the features that are redacted.
 """
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from hashlib import blake2b
 from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
@@ -24,6 +28,7 @@ from redis.exceptions import RedisError
 from services.kernel.telemetry import get_logger
 from services.serving.cache import CacheCounts
 from services.serving.cache.coding import decode_outputs, encode_outputs
+from services.serving.cache.key import KEY_BYTES
 from services.serving.runtime import Array
 
 log = get_logger(__name__)
@@ -40,7 +45,8 @@ _Lookup = tuple[bytes, "asyncio.Future[bytes | None]"]
 
 
 class RedisCache:
-    """See `PredictionCache`. `counts.entries` stays 0: only Redis knows. `value_bytes`: largest value."""
+    """See `PredictionCache`. `counts.entries` stays 0: only Redis knows. `value_bytes`: largest value; `secret`: what
+    makes the keys in Redis untestable, the same on all replicas."""
 
     def __init__(
         self,
@@ -49,6 +55,7 @@ class RedisCache:
         timeout_seconds: float = 0.01,
         rest_seconds: float = 5.0,
         value_bytes: int = 64 << 10,
+        secret: bytes | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.counts = CacheCounts(limit_bytes=_MOST_UNWRITTEN_BYTES)
@@ -58,6 +65,7 @@ class RedisCache:
         self._timeout_seconds = timeout_seconds
         self._rest_seconds = rest_seconds
         self._value_bytes = value_bytes
+        self._secret = None if secret is None else blake2b(secret, digest_size=64).digest()
         self._wall_clock = wall_clock
         self._lookups: deque[_Lookup] = deque()
         self._unwritten: deque[tuple[bytes, bytes, int]] = deque()
@@ -77,6 +85,7 @@ class RedisCache:
 
     async def get(self, key: bytes, ttl_seconds: float) -> list[Array] | None:
         """See `PredictionCache`."""
+        key = self._hidden(key)
         value = None
         loop = asyncio.get_running_loop()
         stuck = self._begun_at is not None and loop.time() - self._begun_at > self._timeout_seconds
@@ -103,6 +112,7 @@ class RedisCache:
         """See `PredictionCache`."""
         if not self.usable:
             return
+        key = self._hidden(key)
         value = encode_outputs(key, outputs, self._wall_clock())
         if len(value) > self._value_bytes:
             return
@@ -112,6 +122,9 @@ class RedisCache:
         self.counts.bytes += len(value)
         self._unwritten.append((key, value, max(1, int(ttl_seconds * 1000))))
         self._work.set()
+
+    def _hidden(self, key: bytes) -> bytes:
+        return key if self._secret is None else blake2b(key, key=self._secret, digest_size=KEY_BYTES).digest()
 
     def _give_up(self, future: "asyncio.Future[bytes | None]") -> None:
         if not future.done():

@@ -52,7 +52,7 @@ def client(server: ValkeyServer) -> Iterator[Redis]:
         yield client
 
 
-def caching(server: ValkeyServer, **settings: float) -> RedisCache:
+def caching(server: ValkeyServer, **settings: float | bytes) -> RedisCache:
     options = {"timeout_seconds": TIMEOUT_SECONDS, "rest_seconds": 0.1, "value_bytes": 4096} | settings
     return RedisCache(f"redis://127.0.0.1:{server.port}", **options)  # type: ignore[arg-type]
 
@@ -98,6 +98,29 @@ async def test_replicas_share_what_one_of_them_kept(server: ValkeyServer, cache:
     assert isinstance(left, int)
     assert 50_000 < left <= 60_000
     assert cache.counts.bytes == 0
+
+
+async def test_with_a_secret_what_was_asked_can_not_be_guessed_from_what_redis_holds(
+    server: ValkeyServer, cache: RedisCache, client: Redis
+) -> None:
+    keyed, other = caching(server, secret=b"of ours"), caching(server, secret=b"another")
+    for one in (keyed, other):
+        await one.start()
+        await until(lambda: one.usable, what="a connection")  # noqa: B023 - read at once
+    await kept(keyed, KEY, 2)
+    (at,) = client.scan_iter()
+    assert at != name(KEY).encode()
+    value = client.get(at)
+    assert isinstance(value, bytes)
+    assert KEY not in value
+    assert await cache.get(KEY, 60) is None
+    assert await other.get(KEY, 60) is None
+    again = caching(server, secret=b"of ours")
+    await again.start()
+    await until(lambda: again.usable, what="a connection")
+    assert await again.get(KEY, 60) is not None
+    for one in (keyed, other, again):
+        await one.stop()
 
 
 async def test_many_questions_at_once_make_few_round_trips(cache: RedisCache, client: Redis) -> None:
