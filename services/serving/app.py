@@ -40,6 +40,7 @@ from services.serving.predict_api import Authorize, PredictApi
 from services.serving.predlog import LogBudget
 from services.serving.routes import UPLOADS
 from services.serving.routing_measures import RoutingCollector
+from services.serving.runtime.memory import keep_for_the_next_run
 from services.serving.settings import ServingSettings
 from services.serving.shadow import Shadows
 from services.serving.shipper import Send, Shipper
@@ -147,6 +148,7 @@ class _Models:
 
 def build(settings: ServingSettings) -> Service:
     """Serving's process. Raises `Misconfigured` or `Unavailable` when the artifact store can't be used."""
+    keep_for_the_next_run()
     service = ServingService(settings)
     budget = LogBudget(settings.log_bytes, settings.serving_log_policy)
     shipper = Shipper(settings.log_dir, _sender(service.producer), budget)

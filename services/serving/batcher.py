@@ -100,7 +100,8 @@ class Batcher:
         self._seconds: dict[int, float] = {}
         self._emptied = asyncio.Event()
         self.times = RunTimes(0.0)
-        """Of the batch that runs, or ran last."""
+        """Of the batch that is being finished."""
+        self._was_long = False
         self.limits = limits
 
     @property
@@ -183,13 +184,16 @@ class Batcher:
 
     def learn(self, rows: int, seconds: float) -> None:
         """Note how long a run of `rows` took. A single time counts at most twice what is expected: that a thread was
-        not scheduled for 30 ms says nothing about the model."""
+        not scheduled for 30 ms says nothing about the model. A second one in a row that would hold up the event loop
+        counts whole: the model has become slow."""
         size = rows.bit_length()
         known = self._seconds.get(size)
-        if known is None:
+        long = known is not None and seconds > max(2 * known, BLOCKING_SECONDS)
+        if known is None or (long and self._was_long):
             self._seconds[size] = seconds
         else:
             self._seconds[size] = known + _SMOOTHING * (min(seconds, 2 * known) - known)
+        self._was_long = long
 
     def expected_seconds(self, rows: int) -> float:
         """How long a run of `rows` should take, by what was measured; 0 before the first measurement."""
@@ -219,7 +223,7 @@ class Batcher:
         self._go_on()
 
     def _begin(self, taken: list[Pending]) -> None:
-        self.times = RunTimes(time.perf_counter())
+        times = RunTimes(time.perf_counter())
         columns, batch = self._assemble(taken)
         if not batch:
             return
@@ -231,10 +235,13 @@ class Batcher:
             here = bool(self._seconds) and expected <= SHADOW_BLOCKING_SECONDS
             executor = self._shadow_executor
         if here and not self._waits:
-            self._run_here(batch, columns)
+            self._run_here(batch, columns, times)
         else:
+            self._in_thread = batch
             self._running_rows = columns.rows
-            self._running = asyncio.get_running_loop().create_task(self._run_in_thread(batch, columns, executor))
+            loop = asyncio.get_running_loop()
+            run = loop.run_in_executor(executor, self._run, columns, times)
+            self._running = loop.create_task(self._run_in_thread(batch, columns, run, executor, times))
 
     def _go_on(self) -> None:
         if self.queue or self._probes:
@@ -266,8 +273,7 @@ class Batcher:
             return self._layout.from_rows([row for pending in batch for row in pending.rows or ()])
         return self._layout.join([p.columns or self._layout.from_rows(p.rows or ()) for p in batch])
 
-    def _run(self, columns: Columns) -> list[Array]:
-        times = self.times
+    def _run(self, columns: Columns, times: RunTimes) -> list[Array]:
         times.began = time.perf_counter()
         limit = self._runtime.max_rows
         try:
@@ -291,15 +297,16 @@ class Batcher:
         ]
         return [np.concatenate(output) for output in zip(*pieces, strict=True)]
 
-    def _run_here(self, batch: list[Pending], columns: Columns) -> None:
+    def _run_here(self, batch: list[Pending], columns: Columns, times: RunTimes) -> None:
         try:
-            outputs = self._run(columns)
+            outputs = self._run(columns, times)
         except Failed as error:
-            self._failed_alone_or_split(batch, columns, error)
+            self._failed_alone_or_split(batch, columns, error, times)
         else:
+            self.times = times
             self._finisher.finish(batch, columns, outputs)
 
-    def _failed_alone_or_split(self, batch: list[Pending], columns: Columns, error: Failed) -> None:
+    def _failed_alone_or_split(self, batch: list[Pending], columns: Columns, error: Failed, times: RunTimes) -> None:
         if len(batch) == 1:
             self._finisher.fail(batch[0], columns, error)
             return
@@ -307,7 +314,7 @@ class Batcher:
         for pending in batch:
             own = self._layout.take(columns, slice(offset, offset + pending.count))
             offset += pending.count
-            self._run_here([pending], own)
+            self._run_here([pending], own, times)
 
     async def _run_probe(self, columns: Columns, future: "asyncio.Future[list[Array]]") -> None:
         run = asyncio.get_running_loop().run_in_executor(
@@ -325,25 +332,38 @@ class Batcher:
             self._running = None
             self._go_on()
 
-    async def _run_in_thread(self, batch: list[Pending], columns: Columns, executor: Executor) -> None:
-        loop = asyncio.get_running_loop()
-        self._in_thread = batch
+    async def _run_in_thread(
+        self,
+        batch: list[Pending],
+        columns: Columns,
+        run: "asyncio.Future[list[Array]]",
+        executor: Executor,
+        times: RunTimes,
+    ) -> None:
         try:
             try:
-                outputs = await loop.run_in_executor(executor, self._run, columns)
+                outputs = await run
             except Failed as error:
-                await self._failed_in_thread(batch, columns, error, executor)
+                await self._failed_in_thread(batch, columns, error, executor, times)
             except Unavailable as error:
                 self._lost(batch, columns, error)
             else:
-                self._finish(batch, columns, outputs)
+                self._leave_thread()
+                if self.queue and not self._probes:
+                    self._turn()  # the runtime has the next batch while this one is logged and answered
+                self._finish(batch, columns, outputs, times)
+                self._go_on()
+                return
         except Exception as error:  # noqa: BLE001 - as in `_turn`
             self._finisher.refuse(batch, _defect(error))
-        finally:
-            self._in_thread = []
-            self._running = None
-            self._running_rows = 0
-            self._go_on()
+        if self._in_thread is batch:
+            self._leave_thread()
+        self._go_on()
+
+    def _leave_thread(self) -> None:
+        self._in_thread = []
+        self._running = None
+        self._running_rows = 0
 
     def _lost(self, batch: list[Pending], columns: Columns, error: Unavailable) -> None:
         """The model's process was lost with this batch in it: sent again one by one, its rows would end the next."""
@@ -354,7 +374,7 @@ class Batcher:
             self._fail(pending, own, RuntimeLost(error.detail))
 
     async def _failed_in_thread(
-        self, batch: list[Pending], columns: Columns, error: Failed, executor: Executor
+        self, batch: list[Pending], columns: Columns, error: Failed, executor: Executor, times: RunTimes
     ) -> None:
         if len(batch) == 1:
             self._fail(batch[0], columns, error)
@@ -367,20 +387,20 @@ class Batcher:
                 self.queue.dropped += 1
                 continue
             try:
-                outputs = await asyncio.get_running_loop().run_in_executor(executor, self._run, own)
+                outputs = await asyncio.get_running_loop().run_in_executor(executor, self._run, own, times)
             except Failed as its_own:
                 self._fail(pending, own, its_own)
             except Unavailable as lost:
                 self._fail(pending, own, RuntimeLost(lost.detail))
             else:
-                self._finish([pending], own, outputs)
+                self._finish([pending], own, outputs, times)
 
     def _fail(self, pending: Pending, columns: Columns, error: Failed | RuntimeLost) -> None:
         """A failure is noted though the caller hung up; one whose time ran out is noted as that already."""
         if pending.future.cancelled() or not pending.future.done():
             self._finisher.fail(pending, columns, error)
 
-    def _finish(self, batch: list[Pending], columns: Columns, outputs: list[Array]) -> None:
+    def _finish(self, batch: list[Pending], columns: Columns, outputs: list[Array], times: RunTimes) -> None:
         """Those who hung up or whose time ran out during the run get no answer, hence no row of answers."""
         if any(pending.future.done() for pending in batch):
             waits = [not pending.future.done() for pending in batch]
@@ -392,6 +412,7 @@ class Batcher:
             self.queue.dropped -= len(batch)
             if not batch:
                 return
+        self.times = times
         self._finisher.finish(batch, columns, outputs)
 
 

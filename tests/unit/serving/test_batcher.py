@@ -15,6 +15,7 @@ from services.serving.columns import Columns, Layout
 from services.serving.queue import Pending
 from services.serving.runtime import Array, RuntimeFailed, RuntimeLost
 from tests.serving_models import VECTOR
+from tests.waiting import until
 
 
 class Doubling:
@@ -33,11 +34,14 @@ class Doubling:
         self.threads: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.second = threading.Event()
 
     def run(self, feed: Mapping[str, Array], rows: int) -> list[Array]:
         assert self.gate.wait(10)
         self.batches.append(rows)
         self.threads.append(threading.get_ident())
+        if len(self.batches) == 2:
+            self.second.set()
         if (feed["x"] == 13).any():
             raise RuntimeFailed("the model does not like 13")
         if (feed["x"] == 17).any():
@@ -214,3 +218,45 @@ def test_expected_time_is_learnt_and_extrapolated(executor: ThreadPoolExecutor) 
     for _ in range(100):
         batcher.learn(8, 0.02)
     assert batcher.expected_seconds(8) == pytest.approx(0.02)
+
+
+def test_one_long_run_says_nothing_and_a_second_in_a_row_counts_whole(executor: ThreadPoolExecutor) -> None:
+    batcher = made(Doubling(), executor)
+    batcher.learn(1, 0.00001)
+    for _ in range(5):  # a machine that is busy now and then
+        batcher.learn(1, 0.03)
+        assert batcher.expected_seconds(1) < BLOCKING_SECONDS
+        batcher.learn(1, 0.00001)
+    batcher.learn(1, 0.1)
+    batcher.learn(1, 0.1)
+    assert batcher.expected_seconds(1) == 0.1
+
+
+async def busy(batcher: Batcher) -> bool:
+    return batcher.busy
+
+
+async def test_the_next_batch_is_with_the_runtime_while_the_last_one_is_answered(executor: ThreadPoolExecutor) -> None:
+    runtime = Doubling()
+    overlapped: list[bool] = []
+
+    class Waiting(Collecting):
+        """Answers the first batch only once the second one runs."""
+
+        def finish(self, batch: list[Pending], columns: Columns, outputs: list[Array]) -> None:
+            if not overlapped:
+                overlapped.append(runtime.second.wait(10))
+            super().finish(batch, columns, outputs)
+
+    batcher = Batcher(runtime, Layout(VECTOR), Waiting(), executor, BatchLimits())
+    for rows in (1, 2, 4):
+        batcher.learn(rows, 10 * BLOCKING_SECONDS)
+    runtime.gate.clear()
+    first = ask(batcher, 1.0)
+    await until(lambda: busy(batcher), 10, "the first batch is with the runtime")
+    others = [ask(batcher, 2.0), ask(batcher, 3.0)]
+    runtime.gate.set()
+    answers = await asyncio.gather(first, *others)
+    assert [float(answer[0, 0]) for answer in answers] == [2.0, 4.0, 6.0]
+    assert (runtime.batches, overlapped) == ([1, 2], [True])
+    await batcher.drained()
