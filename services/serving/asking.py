@@ -97,7 +97,9 @@ class Asking:
         served = chosen.served
         batcher = served.batcher
         watched = batcher.must_wait(question.count)
-        future = served.ask(question.count, question.rows, question.columns, chosen.route, question.started)
+        future = served.ask(
+            question.count, question.rows, question.columns, chosen.route, question.started, at_once=exchange.alone
+        )
         return self._watch(exchange, served, future) if watched else future
 
     @staticmethod

@@ -140,8 +140,10 @@ class Batcher:
         is still there."""
         return self._running is not None or self.queue.rows + rows > self._batch_rows
 
-    def submit(self, pending: Pending) -> None:
-        """Queue `pending`. Raises `TooLarge`, or `Overloaded` when the queue is full."""
+    def submit(self, pending: Pending, *, at_once: bool = False) -> None:
+        """Queue `pending`. `at_once`: nobody else is coming in this turn of the event loop, so do not wait for its end.
+
+        Raises `TooLarge`, or `Overloaded` when the queue is full."""
         if pending.count > self._limits.request_rows:
             raise TooLarge(f"{pending.count} rows in one request; at most {self._limits.request_rows} are taken")
         try:
@@ -150,7 +152,10 @@ class Batcher:
             raise self._overloaded(f"{self.queue.rows} rows wait for this model already") from None
         if displaced:
             self._finisher.refuse(displaced, self._overloaded("a request of higher priority took this one's place"))
-        self._schedule()
+        if at_once and not self._scheduled and self._running is None:
+            self._turn()
+        else:
+            self._schedule()
 
     async def probe(self, columns: Columns) -> list[Array]:
         """The outputs for `columns`, run in a thread between two batches. Nobody else is told of it: it is neither

@@ -6,7 +6,7 @@ headers: Host, Origin, the body's kind, size and coding.
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import cache
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -53,6 +53,7 @@ _SAFETY: Headers = [
     (b"referrer-policy", b"no-referrer"),
 ]
 _CLOSE = (b"connection", b"close")
+_NO_EXTENSIONS: Mapping[str, Any] = {}
 
 
 class HungUp(Exception):
@@ -156,6 +157,12 @@ class Exchange:
         if not host:
             raise BadHost("this server does not answer for the Host that the request names: see TRIMTAB_ALLOWED_HOSTS")
 
+    @property
+    def alone(self) -> bool:
+        """Whether this is the only request under way in the process, as far as the server tells."""
+        whole = self.scope.get("extensions", _NO_EXTENSIONS).get(WHOLE)
+        return whole is not None and len(whole["requests"]) == 1
+
     def header(self, name: str) -> str | None:
         """Any request header, by its name."""
         wanted = name.lower().encode("latin-1", "replace")
@@ -215,7 +222,7 @@ class Exchange:
 
     async def answer(self, body: bytes, *, status: int = 200, kind: bytes = JSON, extra: Headers | None = None) -> None:
         """Send the answer."""
-        if WHOLE in self.scope.get("extensions", ()):
+        if WHOLE in self.scope.get("extensions", _NO_EXTENSIONS):
             close = self._gate.draining or (extra is not None and _CLOSE in extra)
             head = b"%s%d\r\n" % (_head(status, kind), len(body))
             if extra:

@@ -202,8 +202,11 @@ class ServedVersion:
         route: str,
         started: float,
         priority: Priority = Priority.NORMAL,
+        *,
+        at_once: bool = False,
     ) -> "asyncio.Future[Answer]":
-        """Queue validated rows. The future gives the `Answer` or raises what `Finisher.fail` was told.
+        """Queue validated rows; `at_once`: nobody else is coming in this turn of the event loop. The future gives the
+        `Answer` or raises what `Finisher.fail` was told.
 
         Raises `Overloaded`, `TooLarge` and `Unavailable` at once.
         """
@@ -212,7 +215,7 @@ class ServedVersion:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         now = time.perf_counter()
         try:
-            self.batcher.submit(Pending(count, rows, columns, route, started, future, now, priority))
+            self.batcher.submit(Pending(count, rows, columns, route, started, future, now, priority), at_once=at_once)
         except (Overloaded, TooLarge) as refused:
             if route != SHADOW:  # a copy that is left out is counted where copies are made
                 self.measures.failed(refused.code, now - started)

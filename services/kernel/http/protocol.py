@@ -23,14 +23,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 WHOLE = "trimtab.http.response"
 """The ASGI extension, and the type of its message: `head` holds the status line and every header but `connection`, each
 with its line end, `body` the bytes that the head's content-length counts, `close` whether this is the connection's last
-answer."""
+answer. The scope's extension has `requests`: all requests of the server that are under way, this one among them."""
 
 CUT = Counter("http_connections_cut", "Connections closed while a request was arriving", ["reason"])
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-
-_OFFER: dict[str, Any] = {WHOLE: {}}
 
 _FRAMING = (b"content-length", b"transfer-encoding")
 
@@ -82,6 +80,7 @@ class WholeProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
+        self._offer: dict[str, Any] = {WHOLE: {"requests": self.tasks}}
         self.timeout_keep_alive_task = self.loop.call_later(self.patience_seconds, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -171,7 +170,7 @@ class WholeProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         cycle.__class__ = WholeCycle  # uvicorn offers no place to name the class, and nothing of it has run yet
-        cycle.scope["extensions"] = _OFFER
+        cycle.scope["extensions"] = self._offer
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
 

@@ -78,10 +78,31 @@ def made(runtime: Doubling, executor: ThreadPoolExecutor, **limits: int) -> Batc
 
 
 def ask(batcher: Batcher, value: float, rows: int = 1) -> "asyncio.Future[Array]":
+    return submitted(batcher, value, rows)
+
+
+def submitted(batcher: Batcher, value: float, rows: int = 1, *, at_once: bool = False) -> "asyncio.Future[Array]":
     future: asyncio.Future[Array] = asyncio.get_running_loop().create_future()
     x = np.full((rows, 4), value, dtype=np.float32)
-    batcher.submit(Pending(rows, None, Columns(rows, None, [x]), "r", time.perf_counter(), future))
+    pending = Pending(rows, None, Columns(rows, None, [x]), "r", time.perf_counter(), future)
+    batcher.submit(pending, at_once=at_once)
     return future
+
+
+async def test_a_request_that_is_alone_is_answered_at_once(executor: ThreadPoolExecutor) -> None:
+    runtime = Doubling()
+    batcher = made(runtime, executor)
+    alone, others = submitted(batcher, 1.0, at_once=True), [ask(batcher, 2.0), submitted(batcher, 3.0, at_once=True)]
+    assert alone.done()
+    assert not any(other.done() for other in others)  # somebody waits for the end of the turn already
+    await asyncio.gather(*others)
+    assert runtime.batches == [1, 2]
+    batcher.learn(1, 10 * BLOCKING_SECONDS)
+    batcher.learn(1, 10 * BLOCKING_SECONDS)
+    slow = submitted(batcher, 4.0, at_once=True)
+    assert not slow.done()
+    assert batcher.busy
+    assert float((await slow)[0, 0]) == 8.0
 
 
 async def test_what_queues_in_one_turn_runs_together_on_the_loop(executor: ThreadPoolExecutor) -> None:
