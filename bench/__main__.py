@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-PROGRAMS = ("consume", "monitor", "serving", "loading", "registry")
+PROGRAMS = ("consume", "monitor", "serving", "loading", "memory", "registry")
 
 
 def main() -> int:
