@@ -4,7 +4,8 @@
 
 Each line is a process of its own that loads, asks and unloads one model ten times, as serving does: loading and freeing
 in one thread, asking in another. `arena`: ONNX Runtime keeps freed tensors (`TRIMTAB_SERVING_MEMORY_ARENA`). `trim`:
-`malloc_trim(0)` after an unload, and up to 128 MiB kept between runs, as serving does it. Figures are MiB above the process before its first model.
+`malloc_trim(0)` after an unload, and up to 128 MiB kept between runs, as serving does it. Figures are MiB above the
+process before its first model.
 """
 
 import argparse
