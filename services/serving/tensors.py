@@ -129,7 +129,7 @@ def from_binary(feature: Feature, rows: int, raw: memoryview) -> Array:
     if len(raw) != math.prod(shape) * kind.itemsize:
         wanted = math.prod(shape) * kind.itemsize
         raise InvalidInput(f"input {feature.name!r} has {len(raw)} bytes; its shape needs {wanted}")
-    if feature.dtype is DType.BOOL and raw.nbytes and max(raw) > 1:
+    if feature.dtype is DType.BOOL and raw.nbytes and np.frombuffer(raw, np.uint8).max() > 1:
         raise InvalidInput(f"input {feature.name!r}: a BOOL byte is 0 or 1")
     return np.frombuffer(raw, dtype=kind).reshape(shape)
 

@@ -181,11 +181,14 @@ async def test_another_method_than_post_is_405(plane: Plane, path: str) -> None:
     assert (answer.status_code, answer.headers["allow"], answer.json()["code"]) == (405, "POST", "method-not-allowed")
 
 
-def large_batch(rows: int = 1000) -> dict[str, Any]:
-    return {"model_id": "table", "inputs": [{**ROW, "count": i, "service": "s" * 400} for i in range(rows)]}
+def large_batch(rows: int = 1000, letters: int = 400) -> dict[str, Any]:
+    return {"model_id": "table", "inputs": [{**ROW, "count": i, "service": "s" * letters} for i in range(rows)]}
 
 
-async def test_a_large_batch_does_not_hold_the_event_loop(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("letters", [1, 400], ids=["of many rows", "of many bytes"])
+async def test_a_large_batch_does_not_hold_the_event_loop(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch, letters: int
+) -> None:
     threads: set[int] = set()
     reader = plane.catalog.models["table"].versions["1.0.0"].reader
     read = reader.read
@@ -195,7 +198,7 @@ async def test_a_large_batch_does_not_hold_the_event_loop(plane: Plane, monkeypa
         return read(raw)
 
     monkeypatch.setattr(reader, "read", noting)
-    body = large_batch()
+    body = large_batch(letters=letters)
     status, answer = await ask(plane, body, "/mlops/predict/batch")
     assert status == 200
     assert threads

@@ -100,3 +100,15 @@ def test_fp16_is_only_binary() -> None:
 def test_every_datatype_has_its_name() -> None:
     names = {tensors.datatype_of(np.dtype(numpy_dtype(dtype))) for dtype in DType}
     assert names == {dtype.v2 for dtype in DType}
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in DType if "int" in dtype.value])
+def test_integers_in_json_are_taken_up_to_their_bounds_and_no_further(dtype: DType) -> None:
+    low, high = int(np.iinfo(dtype.value).min), int(np.iinfo(dtype.value).max)
+    feature = Feature(name="x", dtype=dtype, shape=(3,))
+    found = tensors.from_json(feature, 1, [low, 1, high])
+    assert (found.dtype, found.tolist()) == (np.dtype(dtype.value), [[low, 1, high]])
+    assert tensors.from_json(feature, 1, [low, 1.0, high]).tolist() == [[low, 1, high]]
+    for wrong in (low - 1, high + 1, True, 1.5, None, "1"):
+        with pytest.raises(InvalidInput, match="'x'"):
+            tensors.from_json(feature, 1, [low, 1, wrong])
