@@ -141,6 +141,7 @@ class Asking:
         limit = deployed.plan.timeout_seconds
         left = question.seconds_left()
         by_model = limit is not None and (left is None or limit <= left)
+        future = None
         try:
             if left is not None and left <= 0:
                 raise TimedOut("the time for this request was over before the model could be asked")
@@ -158,7 +159,7 @@ class Asking:
             if by_model:
                 verdict = Breaker.failed
             served.batcher.queue.abandoned()
-            served.overdue(_columns(served, question), route, question.started, late)
+            served.overdue(future, _columns(served, question), route, question.started, late)
             raise
         except HungUp:
             served.batcher.queue.abandoned()

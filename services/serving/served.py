@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.features import Signature
+from schemas.features import DType, Signature
 from schemas.predictions import prediction_id
 from schemas.serving_options import Constant, ServingOptions
 from services.kernel.errors import InvalidInput, Overloaded, TooLarge, TrimtabError, Unavailable
@@ -148,6 +148,8 @@ class ServedVersion:
         self.features = {feature.name: feature for feature in signature.inputs}
         self.tensors = {feature.name: Expected(feature) for feature in signature.inputs}
         self.output_names = tuple(output.name for output in signature.outputs)
+        self.half_outputs = frozenset(output.name for output in signature.outputs if output.dtype is DType.FLOAT16)
+        """Those that JSON can't hold."""
         self.layout = Layout(signature)
         self.outputs = OutputReader(signature)
         self._clauses = clauses or Clauses()
@@ -175,6 +177,8 @@ class ServedVersion:
         self.on_idle: Callable[[], None] = _nobody_listens
         """Called when the last holder lets go."""
         self._syncer = syncer
+        self._syncing: set[asyncio.Future[Answer]] = set()
+        """Answers whose rows are in the log and that wait for the disk."""
         self.batcher = Batcher(runtime, self.layout, self, executor, self._own_limits, shadow_executor)
         self.apply(ServingOptions())
 
@@ -250,8 +254,14 @@ class ServedVersion:
         outputs = constant_outputs(self.signature, constant, columns.rows)
         return None if outputs is None else self.answer_with(outputs, columns, route, started, "constant")
 
-    def overdue(self, columns: Columns, route: str, started: float, error: TrimtabError) -> None:
-        """Nobody waits for `columns` any more because it took too long: the failure is counted and logged."""
+    def overdue(
+        self, late: "asyncio.Future[Answer] | None", columns: Columns, route: str, started: float, error: TrimtabError
+    ) -> None:
+        """Nobody waits for `columns` any more because it took too long: the failure is counted and logged. `late` is
+        what was waited for, None: the time was over before; when only the disk was late its rows are in the log."""
+        if late in self._syncing:
+            self.measures.failed(error.code, time.perf_counter() - started)
+            return
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         future.cancel()
         self.fail(Pending(columns.rows, None, columns, route, started, future), columns, error)
@@ -284,6 +294,7 @@ class ServedVersion:
         if self._syncer is None or segment is None:
             self._resolve(batch, finished, latencies_us, times)
         else:
+            self._syncing.update(pending.future for pending in batch)
             self._syncer.after_sync(segment, lambda error: self._synced(error, batch, finished, latencies_us, times))
 
     def _finish_each(self, batch: list[Pending], columns: Columns, outputs: list[Array]) -> None:
@@ -415,6 +426,7 @@ class ServedVersion:
         latencies_us: NDArray[np.uint32],
         times: RunTimes,
     ) -> None:
+        self._syncing.difference_update(pending.future for pending in batch)
         if error is None:
             self._resolve(batch, finished, latencies_us, times)
             return

@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from services.kernel.errors import InvalidInput, TrimtabError
+from services.kernel.errors import TrimtabError
 from services.serving import tensors
 from services.serving.exchange import JSON
 from services.serving.runtime import RuntimeFailed
 from services.serving.served import Answer
 from services.serving.v2.classification import best_classes
-from services.serving.v2.requests import WantedOutput
+from services.serving.v2.requests import WantedOutput, not_in_json
 
 
 class _OutputTensor(msgspec.Struct, omit_defaults=True, gc=False):
@@ -83,9 +83,7 @@ def encode_answer(answer: Answer, wanted: list[WantedOutput], request_id: str | 
             if output.as_binary:
                 whole = whole[answer.start : stop]
             elif tensor.datatype == "FP16":
-                raise InvalidInput(
-                    f"output {output.name!r} is FP16, which JSON does not have: ask for it as binary data"
-                )
+                raise not_in_json(output)
             elif answer.count == 1:
                 tensor.data = batch.output_rows[place][answer.start]
             else:

@@ -268,10 +268,25 @@ def wanted_outputs(served: ServedVersion, request: InferRequest) -> list[WantedO
     default = False
     if request.parameters:
         default = _flag(request.parameters, "binary_data_output", False)
-    if not request.outputs:
-        return _all_outputs(served.output_names, default)
+    named = request.outputs
+    outputs = _named_outputs(served, named, default) if named else _all_outputs(served.output_names, default)
+    if served.half_outputs:
+        for output in outputs:
+            if output.name in served.half_outputs and not output.as_binary and not output.classes:
+                raise not_in_json(output)
+    return outputs
+
+
+def not_in_json(output: WantedOutput) -> InvalidInput:
+    """The error for an output of type FP16 that is wanted in JSON."""
+    return InvalidInput(f"output {output.name!r} is FP16, which JSON does not have: ask for it as binary data")
+
+
+def _named_outputs(
+    served: ServedVersion, named: "list[_PlainOutput] | list[_Output]", default: bool
+) -> list[WantedOutput]:
     wanted: dict[str, WantedOutput] = {}
-    for given in request.outputs:
+    for given in named:
         parameters = given.parameters or _NO_PARAMETERS
         if given.name not in served.output_names:
             known = ", ".join(served.output_names)[:500]

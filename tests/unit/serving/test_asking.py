@@ -3,6 +3,7 @@
 import asyncio
 import json
 import struct
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 
 from schemas.features import DType, Feature, Output, OutputRole, Signature
 from schemas.serving_options import Circuit, Constant, LogPolicy, ServingOptions
+from services.serving.predlog import Syncer
 from services.serving.runtime import Array, Runtime
+from services.serving.segments import Segment
 from services.serving.served import ServedVersion
 from tests.serving_models import CLASSES, VECTOR
 from tests.unit.serving.conftest import Plane
@@ -73,6 +76,18 @@ async def test_a_request_that_takes_too_long_is_503_and_logged_as_a_failure(plan
     assert runtime.ran == [1.0]  # the second one was dropped from the queue
     assert served.measures.errors == {"timed-out": 2}
     assert await logged(plane) == [("1.0.0", "route-1.0.0", "timed-out", None)] * 2
+
+
+async def test_a_disk_that_is_late_does_not_log_a_request_twice(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = threading.Event()
+    monkeypatch.setattr(Segment, "sync", lambda segment: disk.wait(20))
+    served = deploy(plane, {"1.0.0": Scripted()})["1.0.0"]
+    served._syncer = Syncer()
+    status, answer = await predict(plane, timeoutMs=50)
+    disk.set()
+    assert (status, answer["code"], served.measures.errors) == (503, "timed-out", {"timed-out": 1})
+    assert (await predict(plane))[0] == 200
+    assert await logged(plane) == [("1.0.0", "route-1.0.0", None, "normal")] * 2
 
 
 async def test_the_models_own_timeout_holds_for_all(plane: Plane) -> None:

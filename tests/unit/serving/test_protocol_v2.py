@@ -5,14 +5,19 @@ import json
 import struct
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 
+from schemas.features import DType
 from services.serving import tensors
+from services.serving.runtime import Array
 from services.serving.v2.answers import encode_answer
+from tests.serving_models import VECTOR
 from tests.unit.serving.conftest import Plane
+from tests.unit.serving.scripted import Scripted
 
 X = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0.0, 5.0, 0.0, 0.0]}
 
@@ -338,3 +343,27 @@ async def test_large_tensors_are_read_beside_the_event_loop(plane: Plane, monkey
     assert (status, answer["outputs"][0]["shape"]) == (200, [30_000, 3])
     assert threads
     assert threading.get_ident() not in threads
+
+
+class Halves(Scripted):
+    """Answers in FP16."""
+
+    def run(self, feed: Mapping[str, Array], rows: int) -> list[Array]:
+        """See `Scripted`."""
+        return [output.astype(np.float16) for output in super().run(feed, rows)]
+
+
+async def test_an_answer_that_json_does_not_have_is_refused_before_it_is_made(plane: Plane) -> None:
+    (output,) = VECTOR.outputs
+    halves = output.model_copy(update={"dtype": DType.FLOAT16})
+    runtime = Halves()
+    plane.deploy("halves", {"1.0.0": (VECTOR.model_copy(update={"outputs": (halves,)}), runtime)})
+
+    async def asked(**parameters: Any) -> int:
+        outputs = [{"name": "probabilities", "parameters": parameters}] if parameters else None
+        body = {"inputs": [X]} | ({"outputs": outputs} if outputs else {})
+        return (await plane.client.post("/v2/models/halves/infer", content=json.dumps(body))).status_code
+
+    assert [await asked(), await asked(binary_data=False)] == [400, 400]
+    assert runtime.ran == []
+    assert [await asked(binary_data=True), await asked(classification=1)] == [200, 200]
