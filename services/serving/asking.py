@@ -13,13 +13,14 @@ A request for a version by number has no shadow and does not fall back: who asks
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
 from services.kernel.errors import Failed, InvalidInput, NotFound, TrimtabError, Unavailable
-from services.serving.ask_options import PLAIN
+from services.serving.ask_options import PLAIN, AskOptions
 from services.serving.cache import MOST_ROWS, PredictionCache
 from services.serving.cache.key import key_of
 from services.serving.catalog import Catalog, Chosen, Deployed
@@ -59,6 +60,18 @@ class Asking:
     def configure(self, config: ServerConfig) -> None:
         """From now on models that say nothing of their own are cached as `config` says."""
         self._default_ttl = 0.0 if self.cache is None else config.cache_ttl
+
+    async def bring(self, model_id: str, options: AskOptions, started: float) -> None:
+        """Have a model in memory that was unloaded to make room (see `Room.bring`), within the time of a request that
+        was parsed at `started`. Raises `NotFound`, `Unavailable`, and `TimedOut` when that is over; the load goes on.
+        """
+        timeout = options.timeout_seconds
+        left = None if timeout is None else timeout - (time.perf_counter() - started)
+        try:
+            async with asyncio.timeout(left):
+                await self.catalog.bring(model_id)
+        except TimeoutError:
+            raise TimedOut(f"the model was not in memory and did not load within {timeout or 0:.4g} s") from None
 
     def choose(
         self, exchange: Exchange, model_id: str, version: str | None, value_of: Callable[[T, str], object], source: T

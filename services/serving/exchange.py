@@ -174,6 +174,8 @@ class Exchange:
         if message["type"] != "http.request":
             raise HungUp
         body: bytes = message.get("body", b"")
+        if len(body) > self._gate.max_body_bytes:  # its length was not said
+            raise self._too_large()
         if not message.get("more_body", False):
             return body if self._content_coding is None else await self._decompressed(body, self._content_coding)
         chunks, size = [body], len(body)

@@ -127,7 +127,7 @@ class PredictApi:
         self._authorize(exchange.authorization, "predict", model)
         options, explanation = said.read(), said.explanation
         if model not in self._catalog.models:
-            await self._catalog.bring(model)
+            await self._asking.bring(model, options, started)
         chosen = self._asking.choose(exchange, model, options.version, _feature, given)
         try:
             row = self._row(chosen.served, given)
@@ -166,7 +166,7 @@ class PredictApi:
             raise InvalidInput("explain: one row at a time with its prediction, several by POST /mlops/explain")
         options = said.read()
         if model not in self._catalog.models:
-            await self._catalog.bring(model)
+            await self._asking.bring(model, options, started)
         if not given:
             raise InvalidInput("inputs is empty: send at least one row")
         chosen, rows, columns = await self._converted(exchange, model, options, given, started, aside=large)

@@ -9,7 +9,7 @@ import array
 import json
 import math
 import struct
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import msgspec
@@ -70,7 +70,7 @@ class Expected:
         return np.frombuffer(raw, dtype=self._kind).reshape(rows, *self._shape)
 
 
-@cache
+@lru_cache(4096)
 def _expected(feature: Feature) -> Expected:
     return Expected(feature)
 

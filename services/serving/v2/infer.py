@@ -37,7 +37,7 @@ class Inference:
         request, binary = await asyncio.to_thread(read, body, header_length) if large else read(body, header_length)
         options = from_parameters(request.parameters, version)
         if model not in self._catalog.models:
-            await self._catalog.bring(model)
+            await self._asking.bring(model, options, started)
         chosen = self._asking.choose(exchange, model, version, first_value, (request, binary))
         served = chosen.served
         try:

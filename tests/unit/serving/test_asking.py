@@ -99,6 +99,24 @@ async def test_the_models_own_timeout_holds_for_all(plane: Plane) -> None:
     runtime.gate.set()
 
 
+async def test_a_model_that_is_on_its_way_is_waited_for_no_longer_than_the_request_may_take(plane: Plane) -> None:
+    loaded = asyncio.Event()
+
+    async def bring(model_id: str) -> None:
+        await loaded.wait()
+        if model_id not in plane.catalog.models:
+            deploy(plane, {"1.0.0": Scripted()}, model_id)
+
+    plane.catalog.bring = bring
+    status, answer = await predict(plane, timeoutMs=30)
+    assert (status, answer["code"]) == (503, "timed-out")
+    assert (await infer(plane, parameters={"timeout": 30_000}))[0] == 503
+    waiting = asyncio.ensure_future(predict(plane, timeoutMs=60_000))
+    await asyncio.sleep(0)
+    loaded.set()
+    assert (await waiting)[0] == 200
+
+
 async def test_one_who_waits_longer_is_not_harmed_by_one_who_does_not(plane: Plane) -> None:
     runtime = Scripted()
     served = deploy(plane, {"1.0.0": runtime})["1.0.0"]

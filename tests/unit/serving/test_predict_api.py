@@ -7,7 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.kernel.errors import TooLarge
+from services.kernel.settings import Settings
 from services.serving.columns import Row
+from services.serving.exchange import Exchange, Gate
 from tests.unit.serving.conftest import Plane
 
 ROW = {"duration": 0.5, "service": "http", "count": 3, "src-bytes": 1.0}
@@ -168,6 +171,21 @@ async def test_foreign_host_origin_kind_and_size_are_refused(plane: Plane) -> No
     for headers, status in refused:
         answer = await plane.client.post("/mlops/predict", content=content, headers=headers)
         assert answer.status_code == status, headers
+
+
+async def test_a_body_whose_length_was_not_said_is_bounded_even_in_one_piece() -> None:
+    scope = {"type": "http", "method": "POST", "headers": [(b"host", b"127.0.0.1")]}
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b" " * (1025), "more_body": False}
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    exchange = Exchange(scope, receive, send, Gate(Settings(max_body_bytes=1024)))
+    exchange.check()
+    with pytest.raises(TooLarge):
+        await exchange.body()
 
 
 async def test_other_paths_are_handed_on(plane: Plane) -> None:
