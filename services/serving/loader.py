@@ -44,7 +44,10 @@ def load(ref: VersionRef, store: ArtifactStore, cache_dir: Path, options: Runtim
     sample fails."""
     begun = time.perf_counter()
     directory = load_version(store, ref.artifact, cache_dir, ref.manifest_digest)
-    manifest = read_manifest((directory / MANIFEST_NAME).read_bytes())
+    try:
+        manifest = read_manifest((directory / MANIFEST_NAME).read_bytes())
+    except OSError as error:  # another process that shares the folder has found it damaged, and fetches it anew
+        raise Unavailable(f"{directory} cannot be read: {error.strerror or error}") from error
     if manifest.model_id != ref.model_id:
         raise IntegrityFailed(f"{ref.artifact} is a version of {manifest.model_id!r}, not of {ref.model_id!r}")
     has_sample = any(file.path == BASELINE_SAMPLE_NAME for file in manifest.files)

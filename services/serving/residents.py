@@ -113,10 +113,11 @@ class Residents:
 
     async def renewed(self, ref: VersionRef) -> ServedVersion:
         """The version, loaded anew in the place of the one in memory, which answers what it has accepted and is freed.
-        Raises `TrimtabError`, and then nothing has changed."""
+        It is served by the same options. Raises `TrimtabError`, and then nothing has changed."""
         old = self._there[ref]
         loaded = await self._opened(ref, Urgency.REQUEST)
         served = self._served(ref, loaded)
+        served.apply(old.options)
         if self._there.get(ref) is old:
             self._there[ref] = served
         else:  # let go meanwhile

@@ -36,10 +36,11 @@ def _real_rows(signature: Signature, path: Path) -> list[Row]:
                 return []
             columns = [feature.name for feature in signature.inputs]
             batch = next(file.iter_batches(_REAL_ROWS, row_groups=[0], columns=columns, use_threads=False))
-    except (pa.ArrowException, OSError, StopIteration):
-        return []
+            found = batch.to_pylist()
+    except (pa.ArrowException, OSError, StopIteration, ValueError, OverflowError):
+        return []  # ValueError, OverflowError: a text that is not UTF-8, a time that Python does not have
     rows = []
-    for values in batch.to_pylist():
+    for values in found:
         missing_as_null = {name: None if value != value else value for name, value in values.items()}
         try:
             rows.append(reader.read_value(missing_as_null))

@@ -184,6 +184,7 @@ class ServedVersion:
 
     def apply(self, options: ServingOptions) -> None:
         """Serve as the model's `options` say from now on; what they leave open is the server's own setting."""
+        self.options = options
         self.reader.clauses = self.batcher.contract.clauses = self._clauses.under(options.inputs)
         own = self._own_limits
         self.batcher.limits = BatchLimits(

@@ -1,12 +1,15 @@
 """The pool over real versions in a real store: what is wanted is what answers."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from schemas.events import DeploymentWanted
+from services.kernel.artifacts import load_version
 from services.kernel.errors import NotFound, Unavailable
 from tests.unit.serving.stage import Stage, staged
 from tests.waiting import until
@@ -141,6 +144,23 @@ async def test_what_is_in_memory_is_told_with_its_size(stage: Stage) -> None:
     await stage.pool.unload_now("m")
     [line] = stage.pool.report()
     assert line.memory_bytes is None
+
+
+async def test_a_copy_that_another_process_throws_away_is_fetched_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[Path] = []
+
+    def thrown_away_once(*args: Any) -> Path:
+        fetched.append(load_version(*args))
+        if len(fetched) == 1:
+            shutil.rmtree(fetched[0])
+        return fetched[-1]
+
+    monkeypatch.setattr("services.serving.loader.load_version", thrown_away_once)
+    stage.want("m", "1.0.0", 1)
+    await answers(stage, "m", "1.0.0")
+    assert (len(fetched), stage.pool.facts().failed_loads) == (2, 1)
 
 
 async def test_no_sample_is_run_when_nobody_wants_a_warm_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

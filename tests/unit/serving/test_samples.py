@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from schemas.baseline_sample import write_baseline_sample
@@ -40,6 +41,18 @@ def test_what_can_not_be_read_is_passed_over(tmp_path: Path, data: bytes) -> Non
     path.write_bytes(data)
     rows = sample_rows(TABLE, path, 2)
     assert rows == [sample_row(TABLE)] * 2
+
+
+NOT_UTF8 = pa.StringArray.from_buffers(
+    1, pa.py_buffer(np.array([0, 2], dtype=np.int32).tobytes()), pa.py_buffer(b"\xff\xfe")
+)
+
+
+@pytest.mark.parametrize("column", [NOT_UTF8, pa.array([2**62], pa.timestamp("us")), pa.array([2**30], pa.date32())])
+def test_values_that_python_does_not_have_are_passed_over(tmp_path: Path, column: pa.Array) -> None:
+    path = tmp_path / "baseline.parquet"
+    path.write_bytes(write_baseline_sample({"service": column}))
+    assert sample_rows(TABLE, path, 1) == [sample_row(TABLE)]
 
 
 def test_without_a_file_the_signature_makes_them() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from schemas.serving_options import Circuit, InputContract, ServingOptions
 from services.serving.pool_metrics import VersionFacts
 from services.serving.runtime import Array, RuntimeFailed
 from services.serving.served import ServedVersion
@@ -100,6 +101,24 @@ async def test_a_version_that_keeps_failing_is_told_of_and_loaded_anew(stage: St
     assert stage.catalog.models["m"].versions["1.0.0"] is renewed
     assert (await stage.ask("m")).status_code == 200
     await until(lambda: served.closed, 10)
+
+
+async def test_one_that_is_loaded_anew_keeps_the_options_of_its_model(stage: Stage) -> None:
+    options = ServingOptions(batch_rows=7, inputs=InputContract(unexpected="flag"), circuit=Circuit(failures=3))
+    wanted = stage.pool.wanted("m")
+    assert wanted is not None
+    stage.pool.want("m", wanted.model_copy(update={"revision": 2, "options": options}))
+    await until(lambda: stage.pool.converged == {"m": 2}, 20)
+    [served] = stage.pool.versions()
+    Faulty(served).failing = True
+    stage.configure(**INTERVAL)
+    await until(lambda: stage.pool.versions()[0] is not served, 10)
+    [renewed] = stage.pool.versions()
+    assert renewed.reader.clauses.unexpected == "flag"
+    assert renewed.batcher.contract.clauses.unexpected == "flag"
+    assert renewed.batcher.limits.batch_rows == 7
+    assert renewed.breaker is not None
+    assert renewed.breaker.rule == Circuit(failures=3)
 
 
 async def test_a_version_that_can_not_be_loaded_anew_recovers_by_itself(stage: Stage, tmp_path: Path) -> None:
