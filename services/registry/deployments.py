@@ -88,9 +88,10 @@ def deploy(
     `weights` or between `variants` (name -> version, percent). Versions may be named by alias (`@champion`); what is
     kept is the version.
 
-    Beside a canary the present shadow, fallbacks and sticky key stay unless others are named; a full deployment starts
-    afresh. The `options` are the model's: without new ones they stay. A version that is served stays with its graph
-    unless `graphs` (version -> smaller graph, or None: its own) say otherwise.
+    Beside a canary the present shadow, fallbacks and sticky key stay unless others are named; a shadow that becomes the
+    canary is no shadow any more. A full deployment starts afresh. The `options` are the model's: without new ones they
+    stay. A version that is served stays with its graph unless `graphs` (version -> smaller graph, or None: its own) say
+    otherwise.
 
     Raises `NotFound`, `InvalidInput`, `Conflict` (a version that may not be deployed; nothing in production)
     and `PreconditionFailed`.
@@ -116,9 +117,12 @@ def deploy(
             routes = (
                 full_route(route) if canary is None else with_canary(before.routes if before else (), route, canary)
             )
+    shadow = kept.shadow if kept else None
+    if shadow is not None and shadow.version in {route.version for route in routes}:
+        shadow = None
     wanted = WantedRoutes(
         routes,
-        _named(connection, model_id, SHADOW, beside.shadow) or (kept.shadow if kept else None),
+        _named(connection, model_id, SHADOW, beside.shadow) or shadow,
         _named(connection, model_id, FALLBACK, beside.fallback) or (kept.fallback if kept else None),
         beside.fallback_model or (kept.fallback_model if kept else None),
         beside.fallback_constant or (kept.fallback_constant if kept else None),

@@ -39,9 +39,14 @@ def check_constant(constant: Constant, versions: Versioned) -> None:
             if constant.probabilities is not None:
                 raise Malformed(f"fallback_constant: version {version} has no classes, so there are no probabilities")
             continue
+        if not isinstance(constant.prediction, str):
+            raise Malformed(
+                f"fallback_constant: version {version} answers with a class, so it must be a text, in quotes, that is "
+                f"one of them: {_listed(classes)}"
+            )
         if constant.prediction not in classes:
             raise Malformed(
-                f"fallback_constant: {str(constant.prediction)[:64]!r} is none of the classes of version {version}: "
+                f"fallback_constant: {constant.prediction[:64]!r} is none of the classes of version {version}: "
                 f"{_listed(classes)}"
             )
         odd = [name for name in constant.probabilities or () if name not in classes]

@@ -1,4 +1,4 @@
-"""The demo, played once for all tests of this folder and left running."""
+"""The demo, played once for all tests and left running, and a cluster for the tests of this folder."""
 
 import json
 import os
@@ -58,6 +58,32 @@ class Demo:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
         return self.process.wait(STOP_SECONDS)
+
+
+@pytest.fixture(scope="package")
+def cluster_url(tmp_path_factory: pytest.TempPathFactory, broker_jars: Path) -> Iterator[str]:
+    """Where a cluster of registry, serving and monitor answers; each test has models of its own there."""
+    names = [*(f"{name}_port" for name in SERVICES), "metrics_port", "broker_port", "broker_controller_port"]
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    environment = {**os.environ, **{f"TRIMTAB_{name.upper()}": str(port) for name, port in ports.items()}}
+    chosen = ("--only", "registry,serving,monitor", "--data-dir", str(tmp_path_factory.mktemp("cluster") / "data"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trimtab", "up", "--json", *chosen],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            told: dict[str, Any] = json.loads(line)
+            if told["event"] == "up":
+                yield told["url"]
+                return
+        raise AssertionError(f"the cluster ended with {process.wait()} and was never up")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="session")

@@ -1,50 +1,16 @@
 """docs/quickstart.md, run as it is written against a real cluster."""
 
-import json
-import os
 import re
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.kernel.settings import SERVICES
 from tests.waiting import until_sync
-from trimtab.local.ports import free_ports
 
 pytestmark = [pytest.mark.timeout(300)]
 
 PAGE = Path(__file__).parents[2] / "docs" / "quickstart.md"
-
-
-@pytest.fixture
-def cluster_url(tmp_path: Path, broker_jars: Path) -> Iterator[str]:
-    """Where a fresh cluster of the services that the page needs answers."""
-    names = [*(f"{name}_port" for name in SERVICES), "metrics_port", "broker_port", "broker_controller_port"]
-    ports = dict(zip(names, free_ports(len(names)), strict=True))
-    environment = {**os.environ, **{f"TRIMTAB_{name.upper()}": str(port) for name, port in ports.items()}}
-    chosen = ("--only", "registry,serving,monitor", "--data-dir", str(tmp_path / "data"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "trimtab", "up", "--json", *chosen],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            told: dict[str, Any] = json.loads(line)
-            if told["event"] == "up":
-                yield told["url"]
-                return
-        raise AssertionError(f"the cluster ended with {process.wait()} and was never up")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
 
 
 def blocks() -> list[str]:

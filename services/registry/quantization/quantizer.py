@@ -69,8 +69,12 @@ class Subject:
 
 
 def subject_of(version: str, artifact: str, manifest: Manifest) -> Subject:
-    """The version with its graph and its sample. Raises `NotQuantized` saying how to get a sample."""
+    """The version with its graph and its sample. Raises `NotQuantized`: it has no graph, or how it gets a sample."""
     files = {file.path: file for file in manifest.files}
+    if MODEL_NAME not in files:
+        raise NotQuantized(
+            f"version {version} has no {MODEL_NAME}: only an ONNX graph gets a smaller one, and no TensorFlow SavedModel"
+        )
     if BASELINE_SAMPLE_NAME not in files:
         raise NotQuantized(
             f"version {version} has no baseline sample ({BASELINE_SAMPLE_NAME}) on which the loss could be measured: "
@@ -78,8 +82,6 @@ def subject_of(version: str, artifact: str, manifest: Manifest) -> Subject:
             f"{BASELINE_SAMPLE_NAME} with the features as columns (and the truth as `label`) beside {MODEL_NAME} and "
             "register that folder"
         )
-    if MODEL_NAME not in files:
-        raise NotQuantized(f"version {version} has no {MODEL_NAME}")
     return Subject(version, artifact, manifest.signature, files[MODEL_NAME], files[BASELINE_SAMPLE_NAME])
 
 

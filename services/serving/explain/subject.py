@@ -66,7 +66,10 @@ class Subject:
         verify_directory(directory, manifest)
         graphs = [file.path for file in manifest.files if file.is_model and file.path.endswith(".onnx")]
         if len(graphs) != 1:
-            raise NotBuilt(f"this version holds {len(graphs)} ONNX graphs; only one with exactly one is explained")
+            raise NotBuilt(
+                f"this version holds {len(graphs)} ONNX graphs: only one with exactly one is explained, and no TensorFlow "
+                "SavedModel"
+            )
         self.signature: Signature = manifest.signature
         self.elements = elements_of(self.signature)
         if len(self.elements) > max_features:

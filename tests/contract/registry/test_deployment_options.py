@@ -176,7 +176,7 @@ async def test_a_model_to_fall_back_to(registry: Registry) -> None:
     ("constant", "says"),
     [
         ({"prediction": "3"}, "none of the classes"),
-        ({"prediction": 1}, "none of the classes"),
+        ({"prediction": 1}, "must be a text, in quotes, that is one of them: "),
         ({"prediction": "1", "probabilities": {"0": 1.0}}, "must name its prediction"),
         ({"prediction": "1", "probabilities": {"1": 0.5, "9": 0.5}}, "probabilities of 9"),
         ({"prediction": "1", "probabilities": {"1": 1.5}}, "between 0 and 1"),

@@ -63,11 +63,11 @@ async def test_a_canary_beside_what_serves(registry: Registry) -> None:
     nothing_yet = await registry.deploy(version=canary, canary=10)
     assert nothing_yet.status_code == 409
     await registry.deploy(shadow=canary)
-    ten = await registry.deploy(version=canary, canary=10)
-    assert ten.status_code == 422  # the shadow gets no traffic
-    await registry.deploy()
+    both = await registry.deploy(version=canary, canary=10, shadow=canary)
+    assert (both.status_code, "cannot be the shadow" in both.json()["detail"]) == (422, True)
     ten = await registry.deploy(version=canary, canary=10)
     assert shares(ten.json()) == [("stable", stable, 90.0), ("canary", canary, 10.0)]
+    assert ten.json()["shadow"] is None  # what was watched gets traffic now
     fifty = await registry.deploy(version=canary, canaryPercent=50)
     assert shares(fifty.json()) == [("stable", stable, 50.0), ("canary", canary, 50.0)]
     for percent in (0, 100, -5, 1000):
