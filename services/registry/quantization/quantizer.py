@@ -73,7 +73,7 @@ def subject_of(version: str, artifact: str, manifest: Manifest) -> Subject:
     files = {file.path: file for file in manifest.files}
     if MODEL_NAME not in files:
         raise NotQuantized(
-            f"version {version} has no {MODEL_NAME}: only an ONNX graph gets a smaller one, and no TensorFlow SavedModel"
+            f"version {version} has no {MODEL_NAME}: only an ONNX graph is made smaller, and no TensorFlow SavedModel"
         )
     if BASELINE_SAMPLE_NAME not in files:
         raise NotQuantized(

@@ -67,8 +67,8 @@ class Subject:
         graphs = [file.path for file in manifest.files if file.is_model and file.path.endswith(".onnx")]
         if len(graphs) != 1:
             raise NotBuilt(
-                f"this version holds {len(graphs)} ONNX graphs: only one with exactly one is explained, and no TensorFlow "
-                "SavedModel"
+                f"this version holds {len(graphs)} ONNX graphs: only one with exactly one is explained, and no "
+                "TensorFlow SavedModel"
             )
         self.signature: Signature = manifest.signature
         self.elements = elements_of(self.signature)
