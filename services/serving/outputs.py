@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from schemas.features import OutputRole, Signature
 from services.serving.runtime import Array, RuntimeFailed
 
+_highest = np.maximum.reduce  # NaN, where there is one
+
 
 @dataclass(slots=True)
 class Meaning:
@@ -17,6 +19,11 @@ class Meaning:
     codes: NDArray[np.int16] | None = None
     probabilities: NDArray[np.float32] | None = None
     values: NDArray[np.float64] | None = None
+
+    def require_class(self) -> None:
+        """Raise `RuntimeFailed` for probabilities with NaN: what class would be the likeliest is no answer then."""
+        if self.probabilities is not None and np.isnan(_highest(self.probabilities, axis=None)):
+            raise RuntimeFailed("the model answered NaN for the probability of a class")
 
     def take(self, keep: "slice | NDArray[np.bool_]") -> "Meaning":
         """The rows that `keep` selects."""

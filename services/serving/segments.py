@@ -172,9 +172,11 @@ class Segment:
         return os.pread(self._fd, min(size, self.size - offset), offset)
 
     def acknowledge(self, offset: int) -> None:
-        """Note that the broker has everything before `offset`, so that an adopter does not send it again."""
+        """Note that the broker has everything before `offset`, so that an adopter does not send it again. A full disk
+        may refuse even that where files are copied on write; then an adopter does, which a reader can tell."""
         self.acknowledged = offset
-        os.pwrite(self._fd, struct.pack("<Q", offset), len(_MAGIC))
+        with suppress(OSError):
+            os.pwrite(self._fd, struct.pack("<Q", offset), len(_MAGIC))
 
     def delete(self) -> None:
         """Remove the file; its blocks are with the broker."""

@@ -272,6 +272,7 @@ class ServedVersion:
         times = self.batcher.times
         try:
             meaning = self.outputs.read(outputs)
+            meaning.require_class()
         except RuntimeFailed as error:
             if len(batch) == 1:
                 self.fail(batch[0], columns, error)

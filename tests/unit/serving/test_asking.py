@@ -513,3 +513,24 @@ async def test_an_answer_that_can_not_be_read_fails_its_own_request_alone(plane:
         ("model-failed", None),
         (None, "dos"),
     ]
+
+
+class Unsure(Scripted):
+    """Answers NaN where the first feature is 5 or more."""
+
+    def run(self, feed: Mapping[str, Array], rows: int) -> list[Array]:
+        """See `Scripted`."""
+        (probabilities,) = super().run(feed, rows)
+        probabilities[feed["x"][:, 0] >= 5, 1] = np.nan
+        return [probabilities]
+
+
+async def test_no_class_is_answered_where_the_model_has_none(plane: Plane) -> None:
+    plane.deploy("m", {"1.0.0": (VECTOR, Unsure()), "2.0.0": (VECTOR, Scripted(2))}, fallback="2.0.0")
+    answers = await asyncio.gather(*(predict(plane, first=first) for first in (1, 7, 2)))
+    assert [(answer["prediction"], answer["version"]) for _, answer in answers] == [
+        ("normal", "1.0.0"),
+        ("probe", "2.0.0"),
+        ("normal", "1.0.0"),
+    ]
+    assert ("1.0.0", "route-1.0.0", "model-failed", None) in await logged(plane)

@@ -180,6 +180,26 @@ async def test_a_broker_that_is_gone_loses_nothing(tmp_path: Path) -> None:
     assert broker.ids() == [f"{log.incarnation}-{i}" for i in range(6)]
 
 
+async def test_a_disk_that_takes_no_note_of_what_was_shipped_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, log = Broker(), model_log(tmp_path)
+    shipper = Shipper(tmp_path, broker.send, LogBudget(1 << 24, "reject"))
+    shipper.carry(log)
+    write(log)
+
+    def full(fd: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    await until(lambda: shipper.shipped_rows == 1)
+    monkeypatch.undo()
+    write(log)
+    await shipper.stop(10)
+    assert broker.ids() == [f"{log.incarnation}-{i}" for i in range(2)]
+    assert os.listdir(tmp_path) == []
+
+
 async def test_what_does_not_fit_a_record_is_halved_and_at_last_announced(tmp_path: Path) -> None:
     broker, log = Broker(), model_log(tmp_path)
     broker.largest_rows = 3
