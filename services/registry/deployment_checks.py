@@ -10,7 +10,7 @@ from services.kernel.errors import Conflict, InvalidInput
 from services.registry.model import WantedRoutes, check_compatible, check_routes
 from services.registry.quantization.quantizer import is_held
 from services.registry.rules import enforced
-from services.registry.serving_rules import check_constant, check_fallback_model, check_options
+from services.registry.serving_rules import check_constant, check_fallback_model, check_options, returning
 from services.registry.tables import deployments
 from services.registry.versions import (
     find_model,
@@ -63,6 +63,17 @@ def check(
                 model_id, wanted.fallback_model, _signature(connection, wanted.fallback_model), versions
             )
         _refuse_circle(connection, model_id, wanted.fallback_model)
+
+
+def options_on_return(
+    connection: sa.Connection, model_id: str, before: DeploymentWanted, earlier: DeploymentWanted
+) -> ServingOptions:
+    """The options by which the `earlier` state serves again in the place of `before`: `serving_rules.returning`."""
+    takes: set[str] = set()
+    for route in before.routes:
+        manifest = Manifest.model_validate_json(find_version(connection, model_id, route.version).manifest)
+        takes.update(feature.name for feature in manifest.signature.inputs)
+    return returning(before.options, earlier.options, takes)
 
 
 def current(connection: sa.Connection, model_id: str) -> DeploymentWanted | None:

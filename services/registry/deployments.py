@@ -12,7 +12,7 @@ from schemas.serving_options import Constant, Quantized, ServingOptions
 from services.kernel.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
 from services.kernel.uow import UnitOfWork
 from services.registry import audit
-from services.registry.deployment_checks import check
+from services.registry.deployment_checks import check, options_on_return
 from services.registry.deployment_checks import current as current
 from services.registry.model import (
     FALLBACK,
@@ -204,11 +204,12 @@ def set_options(
 def rollback(uow: UnitOfWork, model_id: str, *, actor: str, reason: str = "") -> DeploymentWanted:
     """Return to the newest earlier wanted state without the version that joined last (`model.rollback_target`).
 
-    Versions that were archived meanwhile may serve again. The options are the model's and stay. Raises `Conflict` when
-    there is no earlier state.
+    Versions that were archived meanwhile may serve again. The options are the model's and stay; features that the
+    earlier state hid and the present versions lack are hidden again. Raises `Conflict` when there is no earlier state.
     """
     _hold(uow, model_id)
-    if current(uow.connection, model_id) is None:
+    before = current(uow.connection, model_id)
+    if before is None:
         raise Conflict(f"model {model_id!r} was never deployed")
     found = earlier_state(uow.connection, model_id)
     if found is None:
@@ -218,6 +219,7 @@ def rollback(uow: UnitOfWork, model_id: str, *, actor: str, reason: str = "") ->
         uow,
         model_id,
         routes_of(earlier),
+        options=options_on_return(uow.connection, model_id, before, earlier),
         actor=actor,
         reason=reason or f"rollback to revision {target.revision}",
         restores=target.restores or target.revision,

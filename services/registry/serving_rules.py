@@ -1,7 +1,7 @@
 """What a deployment's options and its chain of fallbacks must keep of the signatures. Pure: no I/O, no framework."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from schemas.features import Signature
 from schemas.serving_options import Constant, ServingOptions
@@ -27,6 +27,22 @@ def check_options(options: ServingOptions, versions: Versioned, *, given: bool) 
                 f"the options of the model redact {_listed(odd)}, which version {version} does not take: "
                 "give other `options` with it"
             )
+
+
+def returning(present: ServingOptions, earlier: ServingOptions, takes: Collection[str]) -> ServingOptions:
+    """The `present` options with what those of an `earlier` state hid of features that nothing deployed now takes: the
+    present ones could not name them, and nobody has decided that they may be logged.
+
+    >>> present = ServingOptions(log={"redact": {"c": "drop"}})
+    >>> earlier = ServingOptions(log={"redact": {"a": "hash", "b": "hash"}})
+    >>> returning(present, earlier, takes={"a", "c"}).log.redact
+    {'b': 'hash', 'c': 'drop'}
+    """
+    hidden = {name: way for name, way in earlier.log.redact.items() if name not in takes}
+    if not hidden:
+        return present
+    log = present.log.model_copy(update={"redact": hidden | present.log.redact})
+    return present.model_copy(update={"log": log})
 
 
 def check_constant(constant: Constant, versions: Versioned) -> None:

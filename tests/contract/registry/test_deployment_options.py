@@ -146,6 +146,18 @@ async def test_redacted_features_are_features(registry: Registry) -> None:
     assert back.json()["routes"][0]["version"] == first
 
 
+async def test_a_rollback_hides_what_its_state_hid(registry: Registry) -> None:
+    first = (await registry.register(graph=classifier(0, extra="email"))).json()["version"]
+    await registry.promote(first, "staging")
+    await registry.deploy(version=first, options={"log": {"redact": {"email": "drop", "protocol": "hash"}}})
+    second = await registry.version(1, "staging")
+    fresh = await registry.deploy(version=second, options={"log": {"sample": 0.5}})
+    assert fresh.status_code == 202, fresh.text
+    back = (await registry.client.post(f"{URL}/rollback", json={})).json()
+    assert back["routes"][0]["version"] == first
+    assert back["options"]["log"] == {"sample": 0.5, "redact": {"email": "drop"}}, "protocol was shown on purpose"
+
+
 async def test_a_model_to_fall_back_to(registry: Registry) -> None:
     first = await registry.version(0, "staging", "production")
     second = await registry.version(1, "staging")
