@@ -13,6 +13,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -251,6 +252,8 @@ class Syncer:
     def __init__(self) -> None:
         self._waiting: list[tuple[Segment, Callable[[OSError | None], None]]] = []
         self._task: asyncio.Task[None] | None = None
+        # Its own, since the default executor's few threads may all be reading large bodies.
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="sync")
 
     def after_sync(self, segment: Segment, then: Callable[[OSError | None], None]) -> None:
         """Call `then(None)` once all that was appended to `segment` is on the device, or `then(error)`."""
@@ -264,7 +267,7 @@ class Syncer:
             trouble: dict[int, OSError] = {}
             for segment in {id(segment): segment for segment, _ in group}.values():
                 try:
-                    await asyncio.get_running_loop().run_in_executor(None, segment.sync)
+                    await asyncio.get_running_loop().run_in_executor(self._executor, segment.sync)
                 except OSError as error:
                     trouble[id(segment)] = error
             for segment, then in group:

@@ -11,7 +11,7 @@ import threading
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 
-from services.kernel.errors import TooLarge, Unavailable
+from services.kernel.errors import TooLarge, TrimtabError, Unavailable
 from services.kernel.telemetry import get_logger
 from services.serving.catalog import Chosen
 from services.serving.question import Question
@@ -60,8 +60,9 @@ class Shadows:
     def _done(self, future: "asyncio.Future[Answer]", shadow: ServedVersion, count: int) -> None:
         shadow.shadow_rows -= count
         self._futures.discard(future)
-        if not future.cancelled() and future.exception() is not None:
-            log.debug("shadow_failed", error=str(future.exception()))
+        if not future.cancelled() and (error := future.exception()) is not None:
+            # not its detail, which may tell a value that the log hides
+            log.debug("shadow_failed", error=error.code if isinstance(error, TrimtabError) else type(error).__name__)
 
 
 def shadow_executor() -> Executor:

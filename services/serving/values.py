@@ -163,7 +163,7 @@ def _converted(dtype: DType, value: object) -> object:
 def _as_text(value: object) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    if not isinstance(value, int | float) or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if abs(value) <= _EXACT and value == int(value):
         return str(int(value))

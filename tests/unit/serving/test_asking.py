@@ -5,6 +5,7 @@ import json
 import struct
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,17 @@ async def test_the_models_own_timeout_holds_for_all(plane: Plane) -> None:
     status, answer = await predict(plane)
     assert (status, answer["code"]) == (503, "timed-out")
     runtime.gate.set()
+
+
+async def test_answers_that_wait_for_the_disk_do_not_wait_for_large_bodies(plane: Plane) -> None:
+    read = threading.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    reading = asyncio.ensure_future(asyncio.to_thread(read.wait, 20))
+    deploy(plane, {"1.0.0": Scripted()})["1.0.0"]._syncer = Syncer()
+    assert (await predict(plane))[0] == 200
+    assert not reading.done()
+    read.set()
+    await reading
 
 
 async def test_a_model_that_is_on_its_way_is_waited_for_no_longer_than_the_request_may_take(plane: Plane) -> None:

@@ -156,6 +156,7 @@ async def test_what_is_mended_is_logged_as_the_model_saw_it(bounded: Plane) -> N
         ({"count": "9" * 101}, "number"),
         ({"count": [3]}, "number"),
         ({"service": {"a": 1}}, "string"),
+        ({"service": 10**400}, "string"),
         ({"service": None}, "no filler that could stand for it"),
     ],
 )
