@@ -19,7 +19,6 @@ from services.kernel.http.problems import MethodNotAllowed
 from services.kernel.metrics_merge import merge as merge_metrics
 from services.kernel.service import Service
 from services.serving import openapi
-from services.serving.asking import Asking
 from services.serving.config import ServerConfig, write_config
 from services.serving.explain import importance_api
 from services.serving.gateway import OTHERS, Gateway
@@ -40,12 +39,9 @@ async def get_config(request: Request, _: Reader) -> dict[str, Any]:
 async def put_config(config: ServerConfig, request: Request, _: EveryModelAdmin) -> dict[str, Any]:
     """Takes effect at once on this process, within a second on those that share its data folder, and at the next
     start."""
-    pool = _pool(request)
     service: Service = request.app.state.service
     await asyncio.to_thread(write_config, service.state["config_file"], config)
-    pool.configure(config)
-    asking: Asking = service.state["asking"]
-    asking.configure(config)
+    service.state["configure"](config)
     return _shown(config)
 
 

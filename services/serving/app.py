@@ -22,7 +22,7 @@ from services.serving.api import ROUTERS
 from services.serving.asking import Asking
 from services.serving.cache.opening import open_cache
 from services.serving.catalog import Catalog
-from services.serving.config import read_config
+from services.serving.config import ServerConfig, read_config
 from services.serving.dataplane import DataPlane
 from services.serving.edge.uploads import PATH, EdgeUploads
 from services.serving.edge.versions import KnownVersions
@@ -159,8 +159,14 @@ def build(settings: ServingSettings) -> Service:
     cache = open_cache(settings)
     asking = Asking(catalog, budget, cache=cache, shadows=Shadows(settings.serving_shadow_rows))
     asking.configure(config)
+
+    def configure(changed: ServerConfig) -> None:
+        """Have a configuration document in force, whoever was sent it."""
+        pool.configure(changed)
+        asking.configure(changed)
+
+    service.state["configure"] = configure
     service.state |= {"pool": pool, "gateway": service.gateway, "config_file": settings.config_file, "catalog": catalog}
-    service.state["asking"] = asking
     service.state["broker"] = BrokerProbe(settings)
     explainer = Explainer(settings, store)
     importances = Importances(explainer, store, plan_of(settings))
@@ -177,7 +183,7 @@ def build(settings: ServingSettings) -> Service:
         _Logs(settings, shipper),
         _Models(pool, table),
         StatusReporter(settings, pool, service.producer),
-        ConfigWatch(settings, pool.configure),
+        ConfigWatch(settings, configure),
         service.first_start,
         table,
     ):

@@ -2,12 +2,13 @@
 
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import AliasChoices, Field, ValidationError
 
 from schemas.base import Name, StrictDocument
-from services.kernel.errors import Misconfigured
+from services.kernel.errors import Misconfigured, Unavailable
 from services.serving.runtime.providers import gpu_note
 from services.serving.settings import ServingSettings
 
@@ -50,11 +51,16 @@ def read_config(settings: ServingSettings) -> ServerConfig:
 
 
 def write_config(path: Path, config: ServerConfig) -> None:
-    """Keep `config` for the next start; whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Keep `config` for the next start; whole or not at all. Raises `Unavailable` when the disk does not take it."""
     unfinished = path.with_suffix(f".{uuid.uuid4().hex}.new")
-    with unfinished.open("wb") as file:
-        file.write(config.model_dump_json().encode())
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as file:
+            file.write(config.model_dump_json().encode())
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(path)
+    except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise Unavailable(f"{path} can't be written, so nothing was changed: {error.strerror or error}") from error

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterable
+from typing import Any
 
 import httpx
 import psutil
@@ -18,12 +19,18 @@ from tests.waiting import until
 BODY = {"modelId": "m", "input": {"x": [1.0, 0, 0, 0]}}
 
 
-async def ask_once(replica: Replica) -> str:
-    """The id of a prediction, asked for over a connection of its own."""
+async def predicted(replica: Replica) -> dict[str, Any]:
+    """A prediction, asked for over a connection of its own."""
     async with httpx.AsyncClient(timeout=20) as client:
         answer = await client.post(f"{replica.url}/mlops/predict", json=BODY)
     assert answer.status_code == 200, answer.text
-    return str(answer.json()["prediction_id"])
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def ask_once(replica: Replica) -> str:
+    """The id of one."""
+    return str((await predicted(replica))["prediction_id"])
 
 
 def incarnations(ids: Iterable[str]) -> set[str]:
@@ -69,13 +76,19 @@ async def test_two_workers_are_one_server(cluster: Cluster, client: httpx.AsyncC
     merged = (await client.get(f"{replica.url}/mlops/metrics")).text
     assert 'ml_models_in_memory{service="serving",worker="1"} 1.0' in merged
 
-    answer = await client.put(f"{replica.url}/mlops/serving", json={"maxModelsInMemory": 7})
+    answer = await client.put(f"{replica.url}/mlops/serving", json={"maxModelsInMemory": 7, "cacheTTL": 60})
     assert answer.status_code == 200, answer.text
 
     async def both_know() -> bool:
         return await metric(client, replica, "ml_models_limit") == {"0": 7, "1": 7}
 
     await until(both_know, 10, "both have the new configuration")
+    cached: dict[str, list[bool]] = {}
+    for _ in range(40):
+        again = await predicted(replica)
+        ids.append(again["prediction_id"])
+        cached.setdefault(again["prediction_id"].partition("-")[0], []).append(again["cached"])
+    assert sorted(any(found) for found in cached.values()) == [True, True]
     assert await replica.terminate() == 0
     assert set(await ids_in_topic(cluster)) == set(ids)
     await until(lambda: all(cluster.statuses[f"{replica.name}-w{i}"].stopped for i in (0, 1)), 10)

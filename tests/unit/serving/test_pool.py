@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from schemas.events import DeploymentWanted
+from schemas.events import DeploymentWanted, ReplicaStatus
 from services.kernel.artifacts import load_version
 from services.kernel.errors import NotFound, Unavailable
+from services.serving.handlers import deployment_wanted
 from tests.unit.serving.stage import Stage, staged
 from tests.waiting import until
 
@@ -144,6 +145,21 @@ async def test_what_is_in_memory_is_told_with_its_size(stage: Stage) -> None:
     await stage.pool.unload_now("m")
     [line] = stage.pool.report()
     assert line.memory_bytes is None
+
+
+async def test_only_a_deployment_or_a_tombstone_of_the_model_changes_what_it_answers_by(stage: Stage) -> None:
+    stage.want("m", "1.0.0", 1)
+    await answers(stage, "m", "1.0.0")
+    wanted = stage.pool.wanted("m")
+    assert wanted is not None
+    status = ReplicaStatus(
+        replica="r", incarnation="i", url="http://r", at=wanted.since, converged={}, versions=(), stopped=True
+    )
+    deployment_wanted("m", status, stage.pool)
+    deployment_wanted("m", wanted.model_copy(update={"model_id": "other", "routes": ()}), stage.pool)
+    assert stage.answering("m") == ["1.0.0"]
+    deployment_wanted("m", None, stage.pool)
+    assert stage.answering("m") == []
 
 
 async def test_a_copy_that_another_process_throws_away_is_fetched_again(
