@@ -93,6 +93,7 @@ class _BatchAnswer(msgspec.Struct):
 
 _decode_one = msgspec.json.Decoder(_PredictRequest).decode
 _decode_many = msgspec.json.Decoder(_BatchRequest).decode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -117,12 +118,8 @@ class PredictApi:
         self._authorize(exchange.authorization, "predict", None)  # before a stranger's body is read
         body = await exchange.body()
         started = time.perf_counter()
-        try:
-            request = _decode_one(body)
-            given: object = request.input
-            said: _Options = request
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            said, given = _slowly(body, "input", error)
+        large = len(body) > LARGE_BODY_BYTES
+        said, given = await asyncio.to_thread(_read_one, body) if large else _read_one(body)
         model = said.model
         self._authorize(exchange.authorization, "predict", model)
         options, explanation = said.read(), said.explanation
@@ -130,7 +127,11 @@ class PredictApi:
             await self._asking.bring(model, options, started)
         chosen = self._asking.choose(exchange, model, options.version, _feature, given)
         try:
-            row = self._row(chosen.served, given)
+            if large:
+                with chosen.served.held():
+                    row = await asyncio.to_thread(self._row, chosen.served, given)
+            else:
+                row = self._row(chosen.served, given)
         except TrimtabError as error:
             chosen.served.measures.failed(error.code, time.perf_counter() - started)
             raise
@@ -233,6 +234,15 @@ def encode_problem(status: int, error: TrimtabError) -> tuple[int, bytes, bytes]
     return status, PROBLEM, _encode(document)
 
 
+def _read_one(body: bytes) -> tuple[_Options, object]:
+    """The request's options and its row as it came."""
+    try:
+        request = _decode_one(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _slowly(body, "input", error)
+    return request, request.input
+
+
 def _read_batch(body: bytes) -> tuple[_Options, Sequence[object]]:
     """The request's options and its rows as they came."""
     try:
@@ -264,8 +274,13 @@ def _slowly(body: bytes, field: str, error: Exception) -> tuple[_Options, Any]:
 
 
 def _feature(given: object, name: str) -> object:
-    document = load_leniently(bytes(given)) if isinstance(given, msgspec.Raw) else given
-    return document.get(name) if isinstance(document, dict) else None
+    if isinstance(given, msgspec.Raw):
+        try:
+            found = _decode_fields(given).get(name)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None  # the row is refused when it is read
+        return None if found is None or len(found) > LARGE_BODY_BYTES else load_leniently(bytes(found))
+    return given.get(name) if isinstance(given, dict) else None
 
 
 def _encode_batch(answer: Answer, started: float) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from services.kernel.errors import TooLarge
 from services.kernel.settings import Settings
 from services.serving.columns import Row
-from services.serving.exchange import Exchange, Gate
+from services.serving.exchange import LARGE_BODY_BYTES, Exchange, Gate
 from tests.unit.serving.conftest import Plane
 
 ROW = {"duration": 0.5, "service": "http", "count": 3, "src-bytes": 1.0}
@@ -229,6 +229,23 @@ async def test_a_large_batch_does_not_hold_the_event_loop(
     status, answer = await ask(plane, body, "/mlops/predict/batch")
     assert status == 422
     assert "inputs[3]" in answer["detail"]
+
+
+async def test_a_large_row_does_not_hold_the_event_loop(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    reader = plane.catalog.models["vector"].versions["1.0.0"].reader
+    read = reader.read
+
+    def noting(raw: bytes | msgspec.Raw) -> Row:
+        threads.append(threading.get_ident())
+        return read(raw)
+
+    monkeypatch.setattr(reader, "read", noting)
+    spaces = " " * (LARGE_BODY_BYTES - 100)
+    for values, status in (("[1, 0, 0, 0]", 200), (f"[{'1, ' * 100_000}1]", 422)):
+        body = f'{{"modelId": "vector", {spaces} "input": {{"x": {values}}}}}'.encode()
+        assert (await ask(plane, body))[0] == status
+    assert (threads[0] == threading.get_ident(), threads[1] == threading.get_ident()) == (True, False)
 
 
 async def test_a_version_is_held_while_a_large_batch_is_read_for_it(
