@@ -296,9 +296,11 @@ async def test_contents_under_any_name(registry: Registry) -> None:
             answer = await registry.register("m", None, {name: data})
             assert answer.status_code in (415, 422), (name, what, answer.text)
             assert name in answer.json()["detail"] or "model.onnx" in answer.json()["detail"]
-    for name in ("model.pkl", "model.joblib", "model.h5", "model.pt", "model.npy", "saved_model.pb", "run.py", "x"):
+    for name in ("model.pkl", "model.joblib", "model.h5", "model.pt", "model.npy", "run.py", "x"):
         answer = await registry.register("m", None, {name: b"harmless"})
         assert (answer.status_code, "nothing else" in answer.json()["detail"]) == (415, True), name
+    answer = await registry.register("m", None, {"saved_model.pb": b"harmless"})
+    assert answer.status_code == 422, answer.text
     assert await registry.events() == []
 
 

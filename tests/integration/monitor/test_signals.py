@@ -155,7 +155,7 @@ def test_predictions_with_labels_are_exported_by_digest(monitor: Monitor) -> Non
     monitor.wait(lambda: monitor.counted() == 301, "rows are counted")
     route = f"{monitor.url}/mlops/models/{MODEL}/predictions/export"
     empty = httpx.post(route, json={"min_rows": 1}).json()
-    assert empty == {"model_id": MODEL, "dataset": None, "digest": None, "rows": 0}
+    assert empty == {"model_id": MODEL, "dataset": None, "digest": None, "rows": 0, "redacted": []}
     given = [{"prediction_id": prediction_id("life-1", i), "label": "bad"} for i in range(0, 300, 3)]
     given.append({"prediction_id": "own", "label": "good"})
     httpx.post(monitor.url + "/mlops/labels", json={"model_id": MODEL, "labels": given}).raise_for_status()
