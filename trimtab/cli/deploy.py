@@ -66,6 +66,8 @@ def deploy(
             page = client.deployments()
         show(page, as_json, lambda console: draw_deployments(console, page["deployments"]))
         return
+    if max_loss is not None and quantize is None:
+        raise InvalidInput("--max-loss bounds what --quantize may lose: name the kind too, --quantize int8 or fp16")
     model_id, version = split_reference(reference)
     document = read_document(options) if options is not None else None
     asked = {

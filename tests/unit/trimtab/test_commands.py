@@ -133,6 +133,14 @@ def test_a_graph_that_loses_too_much_is_shown(installation: Installation) -> Non
     assert installation.asked[0].document == sent
 
 
+def test_a_bound_of_nothing_is_refused(installation: Installation) -> None:
+    command = [sys.executable, "-m", "trimtab", "deploy", "m:1.0.0", "--max-loss", "0.2", "--url", installation.url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode != 0
+    assert "--quantize" in done.stderr
+    assert installation.asked == []
+
+
 def test_options_alone_and_a_look(installation: Installation, tmp_path: Path) -> None:
     options = tmp_path / "options.json"
     options.write_text("{}")
