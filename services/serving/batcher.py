@@ -3,9 +3,8 @@
 A request never waits for company: what has queued within one turn of the event loop, or while the runtime was busy,
 runs as one batch. Where it runs follows from measured times. A batch that is expected to take less than
 `BLOCKING_SECONDS` runs on the event loop's own thread, since handing a 10 us call to a thread costs more than the call;
-a longer one runs in a thread (ONNX Runtime releases the GIL) while the next batch queues. The expectation is a smoothed
-time per power-of-two size of batch; a size never seen is extrapolated from the nearest smaller one. A runtime that
-waits for another process has a thread of its own, so that one that hangs takes none from the others.
+a longer one runs in a thread (ONNX Runtime releases the GIL) while the next batch queues. A runtime that waits for
+another process has a thread of its own, so that one that hangs takes none from the others.
 
 No request can harm another: rows are validated before they get here, rows with NaN, infinities or values that the
 input contract refuses are taken out before the run, and a batch that raises is run again one request at a time.
@@ -28,19 +27,15 @@ from services.kernel.telemetry import get_logger
 from services.serving.clauses import Clauses
 from services.serving.columns import Columns, Layout
 from services.serving.contract import Contract
+from services.serving.expectation import BLOCKING_SECONDS, Expectation
 from services.serving.measures import RunTimes
 from services.serving.queue import Full, Pending, PendingQueue, Priority
 from services.serving.runtime import Array, Runtime, RuntimeLost
 
 log = get_logger(__name__)
 
-BLOCKING_SECONDS = 0.005
-"""Longest expected run that may hold the event loop."""
-
 SHADOW_BLOCKING_SECONDS = 0.0005
 """The same of a run that nobody waits for."""
-
-_SMOOTHING = 0.2
 
 
 class Finisher(Protocol):
@@ -97,11 +92,10 @@ class Batcher:
         self._in_thread: list[Pending] = []
         self._running_rows = 0
         self._scheduled = False
-        self._seconds: dict[int, float] = {}
+        self.expectation = Expectation()
         self._emptied = asyncio.Event()
         self.times = RunTimes(0.0)
         """Of the batch that is being finished."""
-        self._was_long = False
         self.limits = limits
 
     @property
@@ -188,29 +182,12 @@ class Batcher:
         return Overloaded(f"{why}; what waits should take {seconds:.3g} s", retry_after_seconds=seconds)
 
     def learn(self, rows: int, seconds: float) -> None:
-        """Note how long a run of `rows` took. A single time counts at most twice what is expected: that a thread was
-        not scheduled for 30 ms says nothing about the model. A second one in a row that would hold up the event loop
-        counts whole: the model has become slow."""
-        size = rows.bit_length()
-        known = self._seconds.get(size)
-        long = known is not None and seconds > max(2 * known, BLOCKING_SECONDS)
-        if known is None or (long and self._was_long):
-            self._seconds[size] = seconds
-        else:
-            self._seconds[size] = known + _SMOOTHING * (min(seconds, 2 * known) - known)
-        self._was_long = long
+        """See `Expectation.learn`."""
+        self.expectation.learn(rows, seconds)
 
     def expected_seconds(self, rows: int) -> float:
-        """How long a run of `rows` should take, by what was measured; 0 before the first measurement."""
-        size = rows.bit_length()
-        known = self._seconds.get(size)
-        if known is not None:
-            return known
-        smaller = [s for s in self._seconds if s < size]
-        if smaller:
-            nearest = max(smaller)
-            return float(self._seconds[nearest] * 2 ** (size - nearest))
-        return min(self._seconds.values(), default=0.0)
+        """See `Expectation.expected_seconds`."""
+        return self.expectation.expected_seconds(rows)
 
     def _turn(self) -> None:
         self._scheduled = False
@@ -237,7 +214,7 @@ class Batcher:
             here = expected <= BLOCKING_SECONDS
             executor = self._executor
         else:
-            here = bool(self._seconds) and expected <= SHADOW_BLOCKING_SECONDS
+            here = self.expectation.is_known and expected <= SHADOW_BLOCKING_SECONDS
             executor = self._shadow_executor
         if here and not self._waits:
             self._run_here(batch, columns, times)

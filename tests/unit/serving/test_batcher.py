@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from services.kernel.errors import Failed, InvalidInput, Overloaded, TooLarge, TrimtabError, Unavailable
-from services.serving.batcher import BLOCKING_SECONDS, Batcher, BatchLimits
+from services.serving.batcher import Batcher, BatchLimits
 from services.serving.columns import Columns, Layout
+from services.serving.expectation import BLOCKING_SECONDS
 from services.serving.queue import Pending
 from services.serving.runtime import Array, RuntimeFailed, RuntimeLost
 from tests.serving_models import VECTOR
