@@ -16,6 +16,7 @@ very short, else in a thread of their own.
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
@@ -292,11 +293,15 @@ class Batcher:
         if len(batch) == 1:
             self._finisher.fail(batch[0], columns, error)
             return
+        for pending, own in self._one_by_one(batch, columns):
+            self._run_here([pending], own, times)
+
+    def _one_by_one(self, batch: list[Pending], columns: Columns) -> Iterator[tuple[Pending, Columns]]:
+        """Each request of `batch` with its own rows of `columns`."""
         offset = 0
         for pending in batch:
-            own = self._layout.take(columns, slice(offset, offset + pending.count))
+            yield pending, self._layout.take(columns, slice(offset, offset + pending.count))
             offset += pending.count
-            self._run_here([pending], own, times)
 
     async def _run_probe(self, columns: Columns, future: "asyncio.Future[list[Array]]") -> None:
         run = asyncio.get_running_loop().run_in_executor(
@@ -349,10 +354,7 @@ class Batcher:
 
     def _lost(self, batch: list[Pending], columns: Columns, error: Unavailable) -> None:
         """The model's process was lost with this batch in it: sent again one by one, its rows would end the next."""
-        offset = 0
-        for pending in batch:
-            own = self._layout.take(columns, slice(offset, offset + pending.count))
-            offset += pending.count
+        for pending, own in self._one_by_one(batch, columns):
             self._fail(pending, own, RuntimeLost(error.detail))
 
     async def _failed_in_thread(
@@ -361,10 +363,7 @@ class Batcher:
         if len(batch) == 1:
             self._fail(batch[0], columns, error)
             return
-        offset = 0
-        for pending in batch:
-            own = self._layout.take(columns, slice(offset, offset + pending.count))
-            offset += pending.count
+        for pending, own in self._one_by_one(batch, columns):
             if pending.future.done():
                 self.queue.dropped += 1
                 continue
